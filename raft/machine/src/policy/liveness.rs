@@ -1,0 +1,102 @@
+//! From one controller's evidence to its votes.
+
+use crate::{
+    ControllerId, Enrolment, Evidence, Host, HostId, HostState, Millis, Power, Segment, Settings, Sight, State,
+    Uncertainty, Verdict, View, Vote,
+};
+
+/// Returns this controller's verdicts on the enrolled hosts of which something can be said.
+///
+/// Silence counts from `view.since` on at the earliest: a controller that just started is patient (rule 19). A host
+/// without a verdict keeps the vote that it has.
+pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
+    let settings = state.settings();
+    let mut votes: Vec<Vote> = state
+        .hosts()
+        .filter_map(|host| {
+            let enrolment = host.enrolment.as_ref()?;
+            let segment = state.segment(&enrolment.segment)?;
+            judge_host(host, enrolment, segment, &settings, view, now)
+        })
+        .collect();
+    let reachable = votes.iter().filter(|vote| matches!(vote.verdict, Verdict::Alive { .. })).count();
+    let silent = votes.iter().filter(|vote| vote.verdict == Verdict::Unreachable).count();
+    if silent > reachable {
+        for vote in votes.iter_mut().filter(|vote| vote.verdict == Verdict::Unreachable) {
+            vote.verdict = Verdict::CannotTell(Uncertainty::CutOff);
+        }
+    }
+    votes
+}
+
+/// Returns the hosts whose BMC should be asked now whether the power is off.
+///
+/// Only hosts that are admitted, enrolled with a device, and whose heartbeats are late.
+pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
+    let settings = state.settings();
+    state
+        .hosts()
+        .filter(|host| match host.state {
+            HostState::Up { .. } | HostState::Lost { .. } => true,
+            HostState::New | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
+        })
+        .filter(|host| host.maintenance.is_none())
+        .filter(|host| host.enrolment.as_ref().is_some_and(|enrolment| !enrolment.levels.is_empty()))
+        .filter(|host| {
+            let heard = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat).map_or(view.since, |beat| beat.at);
+            now - heard.max(view.since) > settings.suspect_after
+        })
+        .map(|host| host.id.clone())
+        .collect()
+}
+
+/// Returns the votes that differ from what this controller has in the log.
+///
+/// Not having seen a host since a restart is no news about it: a committed vote that condemns stays (rule 19).
+pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) -> Vec<Vote> {
+    let committed = |host: &HostId| {
+        let cast = state.host(host).and_then(|row| row.votes.get(&controller));
+        cast.map(|cast| cast.verdict)
+    };
+    let is_news = |vote: &Vote| match (committed(&vote.host), vote.verdict) {
+        (Some(before), Verdict::CannotTell(Uncertainty::NeverSeen)) => !before.condemns() && before != vote.verdict,
+        (before, verdict) => before != Some(verdict),
+    };
+    votes.into_iter().filter(is_news).collect()
+}
+
+/// Returns the verdict on one host; `None` while patience lasts and nothing can be said.
+fn judge_host(
+    host: &Host,
+    enrolment: &Enrolment,
+    segment: &Segment,
+    settings: &Settings,
+    view: &View,
+    now: Millis,
+) -> Option<Vote> {
+    let unseen = Sight::default();
+    let sight = view.hosts.get(&host.id).unwrap_or(&unseen);
+    let evidence = Evidence {
+        heartbeat_age: sight.heartbeat.map(|beat| now - beat.at),
+        ping_age: sight.ping.map(|at| now - at),
+        health_age: sight.health.map(|at| now - at),
+        power: sight.power.map(|reading| reading.power),
+    };
+    let threshold = segment.check_interval.times(u64::from(segment.failure_threshold));
+    let silence_max = threshold.max(settings.suspect_after);
+    let off_since =
+        |moment: Millis| sight.power.is_some_and(|reading| reading.power == Power::Off && reading.at > moment);
+    let silent_for = |last: Option<Millis>| now - last.unwrap_or(view.since).max(view.since);
+    let answers = |probed: bool, last: Option<Millis>| probed && last.is_some() && silent_for(last) <= silence_max;
+    let verdict = match sight.heartbeat {
+        Some(beat) if now - beat.at <= settings.suspect_after => Verdict::Alive { boot: beat.boot },
+        Some(beat) if off_since(beat.at) => Verdict::PoweredOff,
+        None if off_since(view.since) => Verdict::PoweredOff,
+        Some(_) | None if silent_for(sight.heartbeat.map(|beat| beat.at)) <= silence_max => return None,
+        None => Verdict::CannotTell(Uncertainty::NeverSeen),
+        Some(_) if answers(enrolment.ping.is_some(), sight.ping) => Verdict::CannotTell(Uncertainty::AgentSilent),
+        Some(_) if answers(enrolment.health.is_some(), sight.health) => Verdict::CannotTell(Uncertainty::AgentSilent),
+        Some(_) => Verdict::Unreachable,
+    };
+    Some(Vote { host: host.id.clone(), verdict, evidence })
+}

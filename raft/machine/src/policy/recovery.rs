@@ -1,0 +1,68 @@
+//! Where the instances of fenced hosts go, in priority order.
+
+use std::collections::BTreeMap;
+
+use super::placement::Room;
+use super::report::{Decision, Reason};
+use crate::{
+    Change, Destination, Host, HostId, Instance, Move, Parking, Recovery, RecoveryStage, SegmentId, State, Token, View,
+};
+
+/// Moves in one command: what one entry can carry with definitions left out.
+const MOVES_MAX: usize = 256;
+
+pub(super) fn decide(state: &State, view: &View, decision: &mut Decision) {
+    let mut open: Vec<(&Instance, &Recovery)> =
+        state.instances().filter_map(|row| Some((row, row.recovery.as_ref()?))).collect();
+    open.retain(|(_, recovery)| !matches!(recovery.stage, RecoveryStage::Assigned(_)));
+    open.sort_by(|(a, _), (b, _)| b.priority.cmp(&a.priority).then(a.id.cmp(&b.id)));
+
+    let mut rooms: BTreeMap<SegmentId, Room> = BTreeMap::new();
+    let mut plans: BTreeMap<Token, Vec<Move>> = BTreeMap::new();
+    let mut parked: BTreeMap<(HostId, Parking), u32> = BTreeMap::new();
+    for (instance, recovery) in open {
+        let Some(to) = destination(state, view, &mut rooms, instance, recovery) else { continue };
+        if let Destination::Parked(why) = to {
+            *parked.entry((instance.owner.clone(), why)).or_default() += 1;
+        }
+        let unchanged = matches!((&recovery.stage, &to), (RecoveryStage::Parked(a), Destination::Parked(b)) if a == b);
+        let plan = plans.entry(recovery.fence).or_default();
+        if !unchanged && plan.len() < MOVES_MAX {
+            plan.push(Move { instance: instance.id, to });
+        }
+    }
+    for (token, moves) in plans.into_iter().filter(|(_, moves)| !moves.is_empty()) {
+        decision.propose(Change::RecoveryPlan { token, moves });
+    }
+    for ((host, why), instances) in parked {
+        decision.report.note(&host, Reason::Parked { instances, why });
+    }
+}
+
+fn destination(
+    state: &State,
+    view: &View,
+    rooms: &mut BTreeMap<SegmentId, Room>,
+    instance: &Instance,
+    recovery: &Recovery,
+) -> Option<Destination> {
+    let settings = state.settings();
+    let segment = state.host(&instance.owner)?.segment()?;
+    if !state.segment(segment)?.evacuation_enabled {
+        return Some(Destination::Parked(Parking::EvacuationDisabled));
+    }
+    let refused_by = match &recovery.stage {
+        RecoveryStage::Refused { refusal, .. } if recovery.refusals >= settings.max_restart_attempts => {
+            return Some(Destination::Parked(Parking::Refused(*refusal)));
+        }
+        RecoveryStage::Parked(why @ Parking::Refused(_)) => return Some(Destination::Parked(*why)),
+        RecoveryStage::Refused { host, .. } => Some(host),
+        RecoveryStage::Waiting | RecoveryStage::Assigned(_) | RecoveryStage::Parked(_) => None,
+    };
+    let healthy = |host: &Host| {
+        let beat = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat);
+        beat.is_some_and(|beat| host.up_boot() == Some(beat.boot))
+    };
+    let room = rooms.entry(segment.clone()).or_insert_with(|| Room::of(state, segment, healthy));
+    room.take(instance, refused_by, settings.starts_per_host_max)
+}

@@ -1,0 +1,438 @@
+//! Fences: from the decision over permits and attempts to the proof.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use std::collections::BTreeSet;
+
+use super::apply::Effect;
+use super::{HostState, State, recovery};
+use crate::policy::guard;
+use crate::{
+    Actor, BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Rejected,
+    Reply, Settings, Token, Verdict, Work,
+};
+
+/// Permits remembered per fence; the oldest go first, long after their late delivery is over.
+const PERMITS_MAX: usize = 64;
+
+/// Proven fences that are remembered for `fence status`.
+const FENCES_MAX: usize = 1000;
+
+/// One fence, named by the log index of its decision.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Fence {
+    /// The decision.
+    pub token: Token,
+    /// The host.
+    pub host: HostId,
+    /// The boot that is fenced; `None` when the host never reported one.
+    pub boot: Option<BootId>,
+    /// The entry that made the host lost: the decision rests on it.
+    pub lost_at: LogIndex,
+    /// When it was decided.
+    pub decided: ClusterTime,
+    /// The level in use, from 0.
+    pub level: u8,
+    /// The number of the next attempt, from 1, over all levels.
+    pub attempt: u32,
+    /// Failed attempts at this level in this round.
+    pub failed: u32,
+    /// Levels that refused; they are not asked again until the host is enrolled anew (rule 11).
+    pub refused: BTreeSet<u8>,
+    /// The next attempt waits for this.
+    pub not_before: ClusterTime,
+    /// Every permit given, oldest first.
+    pub permits: Vec<Permit>,
+    /// How far it is.
+    pub stage: Stage,
+    /// Instances that run again because of it.
+    pub started: u32,
+}
+
+/// Leave to act, for one executor and a bounded time.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Permit {
+    /// The entry that gave it; its name.
+    pub at: LogIndex,
+    /// Who may act.
+    pub executor: ControllerId,
+    /// The level that it covers.
+    pub level: u8,
+    /// When it has ended for sure: at the end of its life, or earlier when its executor said that it stopped.
+    pub ends: ClusterTime,
+    /// Whether its executor said that it stopped.
+    pub ended: bool,
+}
+
+/// How far a fence is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Stage {
+    /// Levels are being tried.
+    Working,
+    /// Every level was tried; they are tried again slowly until one proves it or a person confirms.
+    NeedsHuman,
+    /// The host is proven unable to run.
+    Proven {
+        /// The entry that proved it.
+        at: LogIndex,
+        /// The proof.
+        proof: Proof,
+    },
+}
+
+/// Why a host cannot run. Recovery cannot be planned without one.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum Proof {
+    /// Every device of a level read Off twice, in separate sessions, after the decision.
+    PowerOffVerified {
+        /// The level, from 0.
+        level: u8,
+        /// Whether off had to be ordered; false when the host was found off.
+        ordered: bool,
+    },
+    /// The host reports another boot.
+    NewBootId {
+        /// The new boot.
+        boot: BootId,
+    },
+    /// A person vouches for it.
+    Human {
+        /// Who.
+        operator: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// The kind of a proof; settings say which are enough.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub enum ProofClass {
+    /// Power read Off twice.
+    PowerOffVerified,
+    /// A new boot id.
+    NewBootId,
+    /// A person.
+    Human,
+}
+
+impl Proof {
+    /// Returns the kind of this proof.
+    pub const fn class(&self) -> ProofClass {
+        match self {
+            Self::PowerOffVerified { .. } => ProofClass::PowerOffVerified,
+            Self::NewBootId { .. } => ProofClass::NewBootId,
+            Self::Human { .. } => ProofClass::Human,
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOffVerified { level, ordered: true } => {
+                write!(f, "powered off and read off twice, level {}", level + 1)
+            }
+            Self::PowerOffVerified { level, ordered: false } => {
+                write!(f, "found off and read off twice, level {}", level + 1)
+            }
+            Self::NewBootId { boot } => write!(f, "it reports a new boot {boot}"),
+            Self::Human { operator, reason } => write!(f, "{operator} vouches: {reason}"),
+        }
+    }
+}
+
+impl Fence {
+    /// Returns whether no permit of this fence can still cause anything at `clock`.
+    pub fn quiet(&self, clock: ClusterTime, settings: &Settings) -> bool {
+        self.permits.iter().all(|permit| clock >= permit.ends.after(settings.late_delivery))
+    }
+}
+
+/// What an executor asks leave for.
+pub(super) struct Request {
+    pub(super) executor: ControllerId,
+    pub(super) level: u8,
+    pub(super) life: Millis,
+}
+
+pub(super) fn decide(state: &mut State, at: LogIndex, name: &HostId, lost_at: LogIndex) -> Effect {
+    let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let boot = match host.state {
+        HostState::Lost { boot, at } if at == lost_at => boot,
+        HostState::Lost { .. }
+        | HostState::New
+        | HostState::Up { .. }
+        | HostState::Fencing { .. }
+        | HostState::Fenced { .. } => return Err(Rejected::NoParent(lost_at)),
+    };
+    if let Some(reason) = guard::holds(state, host) {
+        return Err(Rejected::Held(reason));
+    }
+    let needs_power_off = !guard::rebooted(host);
+    let token = open(state, at, name, boot, lost_at);
+    if let Some(cluster) = state.cluster.get_mut(&())
+        && needs_power_off
+    {
+        let (clock, window) = (cluster.clock, cluster.settings.storm_window);
+        cluster.decided.retain(|decided| clock.since(*decided) < window);
+        cluster.decided.push(clock);
+    }
+    Ok((Reply::Fence(token), vec![Event::FenceDecided { host: name.clone(), token }]))
+}
+
+fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: LogIndex) -> Token {
+    forget_oldest(state);
+    let token = Token(at);
+    let decided = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
+    let fence = Fence {
+        token,
+        host: name.clone(),
+        boot: Some(boot),
+        lost_at,
+        decided,
+        level: 0,
+        attempt: 1,
+        failed: 0,
+        refused: BTreeSet::new(),
+        not_before: decided,
+        permits: Vec::new(),
+        stage: Stage::Working,
+        started: 0,
+    };
+    state.fences.insert(token, fence);
+    if let Some(host) = state.hosts.get_mut(name) {
+        host.state = HostState::Fencing { token };
+    }
+    token
+}
+
+fn forget_oldest(state: &mut State) {
+    if state.fences.len() < FENCES_MAX {
+        return;
+    }
+    let in_use: BTreeSet<Token> = state
+        .hosts
+        .values()
+        .filter_map(|host| host.fence())
+        .chain(state.instances.values().filter_map(|row| row.recovery.as_ref().map(|recovery| recovery.fence)))
+        .collect();
+    let oldest = state.fences.keys().find(|token| !in_use.contains(token)).copied();
+    if let Some(token) = oldest {
+        state.fences.remove(&token);
+    }
+}
+
+pub(super) fn grant(state: &mut State, at: LogIndex, token: Token, request: Request) -> Effect {
+    let cluster = state.cluster().ok_or(Rejected::NoCluster)?;
+    if !cluster.voters.contains(&request.executor) {
+        return Err(Rejected::NotAVoter(request.executor));
+    }
+    if request.life > cluster.settings.permit_life {
+        return Err(Rejected::Invalid("the permit asks for a longer life than the settings allow".into()));
+    }
+    let clock = cluster.clock;
+    let fence = open_fence(state, token)?;
+    if fence.level != request.level {
+        return Err(Rejected::NoParent(token.0));
+    }
+    if fence.permits.len() >= PERMITS_MAX {
+        fence.permits.remove(0);
+    }
+    fence.permits.push(Permit {
+        at,
+        executor: request.executor,
+        level: request.level,
+        ends: clock.after(request.life),
+        ended: false,
+    });
+    let (host, attempt) = (fence.host.clone(), fence.attempt);
+    let event = Event::PermitGranted { host, token, executor: request.executor, level: request.level, attempt };
+    Ok((Reply::Permit(at), vec![event]))
+}
+
+/// Off counts when every device of the level was read Off twice in separate sessions. Everything else is a failed
+/// attempt: neither a timeout nor an accepted order is a proof (rules 1 to 4).
+pub(super) fn result(
+    state: &mut State,
+    at: LogIndex,
+    token: Token,
+    permit: LogIndex,
+    outcomes: &[Outcome<OffSeen>],
+) -> Effect {
+    let settings = state.settings();
+    let clock = state.cluster().ok_or(Rejected::NoCluster)?.clock;
+    let host = open_fence(state, token)?.host.clone();
+    let devices = |level: u8| {
+        let enrolment = state.hosts.get(&host).and_then(|row| row.enrolment.as_ref());
+        enrolment.and_then(|row| row.levels.get(usize::from(level))).map_or(0, |level| level.devices.len())
+    };
+    let fence = state.fences.get(&token).ok_or(Rejected::NoParent(token.0))?;
+    let given = fence.permits.iter().find(|given| given.at == permit && !given.ended);
+    let level = given.ok_or(Rejected::NoParent(permit))?.level;
+    let complete = outcomes.len() == devices(level) && !outcomes.is_empty();
+    let doubt = outcomes.iter().find_map(not_off);
+    let levels = state.hosts.get(&host).and_then(|row| row.enrolment.as_ref()).map_or(0, |row| row.levels.len());
+
+    let fence = open_fence(state, token)?;
+    for given in fence.permits.iter_mut().filter(|given| given.at == permit) {
+        given.ended = true;
+        given.ends = given.ends.min(clock);
+    }
+    if complete && doubt.is_none() && settings.proofs.contains(&ProofClass::PowerOffVerified) {
+        let ordered = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Observed(seen) if seen.ordered));
+        return Ok((Reply::Done, prove(state, at, token, Proof::PowerOffVerified { level, ordered })));
+    }
+    let why = doubt.unwrap_or(Outcome::Observed(()));
+    let mut events = vec![Event::FenceAttemptFailed { host: host.clone(), token, level, why: why.clone() }];
+    if fence.level == level && fence.attempt_failed(&why, levels, clock, &settings) {
+        events.push(Event::FenceNeedsHuman { host, token });
+    }
+    Ok((Reply::Done, events))
+}
+
+/// Returns why an outcome does not show its device off; `None` when it does.
+fn not_off(outcome: &Outcome<OffSeen>) -> Option<Outcome<()>> {
+    match outcome {
+        Outcome::Observed(seen) if seen.reads >= 2 && seen.sessions >= 2 => None,
+        Outcome::Observed(_) => Some(Outcome::Observed(())),
+        Outcome::Refused(refusal) => Some(Outcome::Refused(*refusal)),
+        Outcome::Unknown(doubt) => Some(Outcome::Unknown(*doubt)),
+    }
+}
+
+impl Fence {
+    /// Moves on after a failed attempt. Returns whether a person has become needed.
+    fn attempt_failed(&mut self, why: &Outcome<()>, levels: usize, clock: ClusterTime, settings: &Settings) -> bool {
+        self.attempt += 1;
+        self.failed += 1;
+        let refused = matches!(why, Outcome::Refused(_));
+        if refused {
+            self.refused.insert(self.level);
+        } else if self.failed < settings.attempts_per_level && self.stage == Stage::Working {
+            let doublings = (self.failed - 1).min(10);
+            self.not_before = clock.after(settings.retry_pause.times(1 << doublings));
+            return false;
+        }
+        self.failed = 0;
+        self.not_before = clock;
+        if let Some(next) = self.next_level(levels) {
+            self.level = next;
+            return false;
+        }
+        self.level = (0..small(levels)).find(|level| !self.refused.contains(level)).unwrap_or(0);
+        self.not_before = clock.after(settings.human_retry_pause);
+        let newly = self.stage == Stage::Working;
+        self.stage = Stage::NeedsHuman;
+        newly
+    }
+
+    fn next_level(&self, levels: usize) -> Option<u8> {
+        (self.level.saturating_add(1)..small(levels)).find(|level| !self.refused.contains(level))
+    }
+
+    /// Starts over when the host's levels are enrolled anew.
+    pub(super) fn levels_changed(&mut self) {
+        if matches!(self.stage, Stage::Proven { .. }) {
+            return;
+        }
+        self.level = 0;
+        self.failed = 0;
+        self.refused.clear();
+        self.not_before = self.decided;
+        self.stage = Stage::Working;
+    }
+}
+
+pub(super) fn new_boot(state: &mut State, at: LogIndex, token: Token, boot: BootId) -> Effect {
+    let settings = state.settings();
+    let (host, fenced_boot) = {
+        let fence = open_fence(state, token)?;
+        (fence.host.clone(), fence.boot)
+    };
+    let reported = state.hosts.get(&host).and_then(|row| row.agent.as_ref()).map(|agent| agent.boot);
+    if reported != Some(boot) || fenced_boot == Some(boot) {
+        return Err(Rejected::WrongBoot(host));
+    }
+    if !settings.proofs.contains(&ProofClass::NewBootId) {
+        return Err(Rejected::Invalid("the settings do not accept a new boot id as proof".into()));
+    }
+    Ok((Reply::Done, prove(state, at, token, Proof::NewBootId { boot })))
+}
+
+/// A person's word is taken only about a host that the quorum has lost and that no voter sees alive.
+pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &HostId, reason: &str) -> Effect {
+    let Actor::Operator(operator) = by else {
+        return Err(Rejected::Invalid("only an operator can confirm that a host is dead".into()));
+    };
+    if !state.settings().proofs.contains(&ProofClass::Human) {
+        return Err(Rejected::Invalid("the settings do not accept a person's word as proof".into()));
+    }
+    let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let lives = host.votes.values().any(|vote| matches!(vote.verdict, Verdict::Alive { .. }));
+    let lost = match host.state {
+        HostState::Lost { boot, at } => Some((boot, at)),
+        HostState::Fencing { .. } => None,
+        HostState::Fenced { .. } => return Ok((Reply::Done, Vec::new())),
+        HostState::New | HostState::Up { .. } => return Err(Rejected::HostLives(name.clone())),
+    };
+    if lives {
+        return Err(Rejected::HostLives(name.clone()));
+    }
+    let mut events = Vec::new();
+    let token = match (lost, host.fence()) {
+        (Some((boot, lost_at)), _) => {
+            let token = open(state, at, name, boot, lost_at);
+            events.push(Event::FenceDecided { host: name.clone(), token });
+            token
+        }
+        (None, Some(token)) => token,
+        (None, None) => return Err(Rejected::HostLives(name.clone())),
+    };
+    events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: reason.into() }));
+    Ok((Reply::Fence(token), events))
+}
+
+fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
+    let proven = state.fences.get(&token).is_none_or(|fence| matches!(fence.stage, Stage::Proven { .. }));
+    if proven {
+        return Err(Rejected::NoParent(token.0));
+    }
+    state.fences.get_mut(&token).ok_or(Rejected::NoParent(token.0))
+}
+
+fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Event> {
+    let Some(fence) = state.fences.get_mut(&token) else { return Vec::new() };
+    fence.stage = Stage::Proven { at, proof: proof.clone() };
+    let name = fence.host.clone();
+    if let Some(host) = state.hosts.get_mut(&name) {
+        host.state = HostState::Fenced { token };
+    }
+    recovery::open(state, &name, token);
+    vec![Event::HostFenced { host: name, token, proof }]
+}
+
+/// Returns the attempts to make now.
+pub(super) fn work(state: &State) -> Vec<Work> {
+    let open = state.fences.values().filter(|fence| !matches!(fence.stage, Stage::Proven { .. }));
+    open.filter(|fence| !fence.refused.contains(&fence.level))
+        .filter_map(|fence| {
+            let host = state.hosts.get(&fence.host)?;
+            let level = host.enrolment.as_ref()?.levels.get(usize::from(fence.level))?;
+            Some(Work::Fence(FenceWork {
+                token: fence.token,
+                host: fence.host.clone(),
+                level: fence.level,
+                attempt: fence.attempt,
+                not_before: fence.not_before,
+                identity: host.agent.as_ref().and_then(|agent| agent.system_uuid),
+                devices: level.devices.clone(),
+            }))
+        })
+        .collect()
+}
+
+fn small(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}

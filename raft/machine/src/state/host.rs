@@ -1,0 +1,281 @@
+//! Hosts: enrolment, agents' facts, admission.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::apply::Effect;
+use super::{Stage, State, instance};
+use crate::{
+    AgentReport, BootId, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState, LogIndex, Reason,
+    Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
+};
+
+/// A hypervisor host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Host {
+    /// Its name.
+    pub id: HostId,
+    /// Whether an agent holds a certificate for this name.
+    pub agent_joined: bool,
+    /// Where it belongs and how to reach it; `None` until it is enrolled.
+    pub enrolment: Option<Enrolment>,
+    /// What its agent says; `None` until it said something.
+    pub agent: Option<AgentFacts>,
+    /// Maintenance, when it is in it.
+    pub maintenance: Option<Maintenance>,
+    /// Where it is on its way from admission to fence and back.
+    pub state: HostState,
+    /// The current verdict of each controller.
+    pub votes: BTreeMap<ControllerId, CastVote>,
+}
+
+/// What an agent says about its host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct AgentFacts {
+    /// The running boot.
+    pub boot: BootId,
+    /// The machine's SMBIOS UUID.
+    pub system_uuid: Option<SystemUuid>,
+    /// Memory for instances, in MiB.
+    pub memory_mib: u64,
+    /// The instances that run there.
+    pub running: BTreeSet<InstanceId>,
+}
+
+/// That a host is in maintenance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Why.
+    pub reason: String,
+    /// Since which entry.
+    pub since: LogIndex,
+}
+
+/// Where a host is between admission and fence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum HostState {
+    /// Never admitted: silence cannot condemn it.
+    New,
+    /// Admitted with this boot.
+    Up {
+        /// The admitted boot.
+        boot: BootId,
+    },
+    /// A majority sees it dead; nothing is decided.
+    Lost {
+        /// The boot that is lost.
+        boot: BootId,
+        /// The entry that made it lost.
+        at: LogIndex,
+    },
+    /// A fence is decided and not proven.
+    Fencing {
+        /// The fence.
+        token: Token,
+    },
+    /// It is proven unable to run. It stays so until another boot is admitted.
+    Fenced {
+        /// The fence.
+        token: Token,
+    },
+}
+
+/// One controller's current verdict.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct CastVote {
+    /// The verdict.
+    pub verdict: Verdict,
+    /// The entry that brought it.
+    pub at: LogIndex,
+    /// What it rests on.
+    pub evidence: Evidence,
+}
+
+impl Host {
+    pub(super) fn joined(id: HostId) -> Self {
+        Self {
+            id,
+            agent_joined: true,
+            enrolment: None,
+            agent: None,
+            maintenance: None,
+            state: HostState::New,
+            votes: BTreeMap::new(),
+        }
+    }
+
+    /// Returns the admitted boot when the host is up.
+    pub fn up_boot(&self) -> Option<BootId> {
+        match self.state {
+            HostState::Up { boot } => Some(boot),
+            HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => None,
+        }
+    }
+
+    /// Returns the segment of an enrolled host.
+    pub fn segment(&self) -> Option<&SegmentId> {
+        self.enrolment.as_ref().map(|enrolment| &enrolment.segment)
+    }
+
+    /// Returns the fence that the host is in, decided or proven.
+    pub fn fence(&self) -> Option<Token> {
+        match self.state {
+            HostState::Fencing { token } | HostState::Fenced { token } => Some(token),
+            HostState::New | HostState::Up { .. } | HostState::Lost { .. } => None,
+        }
+    }
+}
+
+/// Fencing levels of one host, and devices of one level.
+const LEVELS_MAX: usize = 8;
+
+pub(super) fn enrol(state: &mut State, name: &HostId, enrolment: &Enrolment) -> Effect {
+    if !state.segments.contains(&enrolment.segment) {
+        return Err(Rejected::UnknownSegment(enrolment.segment.clone()));
+    }
+    if enrolment.levels.len() > LEVELS_MAX
+        || enrolment.levels.iter().any(|level| level.devices.is_empty() || level.devices.len() > LEVELS_MAX)
+    {
+        return Err(Rejected::Invalid(format!("a host has at most {LEVELS_MAX} levels of 1 to {LEVELS_MAX} devices")));
+    }
+    let known = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let machine = known.agent.as_ref().and_then(|agent| agent.system_uuid);
+    for device in enrolment.levels.iter().flat_map(|level| &level.devices) {
+        let taken = state.hosts.values().find(|other| other.id != *name && other.has_device(&device.address));
+        if let Some(other) = taken {
+            return Err(Rejected::DeviceTaken { address: device.address.clone(), host: other.id.clone() });
+        }
+        if device.identity.is_some() && machine.is_some() && device.identity != machine {
+            return Err(Rejected::WrongMachine { address: device.address.clone(), host: name.clone() });
+        }
+    }
+    let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    host.enrolment = Some(enrolment.clone());
+    let fence = host.fence();
+    if let Some(fence) = fence.and_then(|token| state.fences.get_mut(&token)) {
+        fence.levels_changed();
+    }
+    let levels =
+        enrolment.levels.iter().map(|level| level.devices.iter().map(|device| device.driver).collect()).collect();
+    Ok((Reply::Done, vec![Event::HostEnrolled { host: name.clone(), levels }]))
+}
+
+pub(super) fn set_maintenance(state: &mut State, at: LogIndex, name: &HostId, reason: Option<&str>) -> Effect {
+    let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let event = match (reason, &host.maintenance) {
+        (Some(reason), None) => {
+            host.maintenance = Some(Maintenance { reason: reason.into(), since: at });
+            Event::MaintenanceStarted { host: name.clone(), reason: reason.into() }
+        }
+        (None, Some(_)) => {
+            host.maintenance = None;
+            Event::MaintenanceEnded { host: name.clone() }
+        }
+        (Some(_), Some(_)) | (None, None) => return Ok((Reply::Done, Vec::new())),
+    };
+    Ok((Reply::Done, vec![event]))
+}
+
+/// A report of another boot than the admitted one means that the admitted boot is over (rule 40): the host is lost,
+/// however healthy the new boot looks.
+pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &AgentReport) -> Effect {
+    let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let mut events = Vec::new();
+    let boot_before = host.agent.as_ref().map(|agent| agent.boot);
+    let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
+    let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id).collect();
+    host.agent =
+        Some(AgentFacts { boot: report.boot, system_uuid: report.system_uuid, memory_mib: report.memory_mib, running });
+    if let Some(boot) = host.up_boot()
+        && boot != report.boot
+    {
+        host.state = HostState::Lost { boot, at };
+        events.push(Event::HostRebooted { host: name.clone(), boot: report.boot });
+    } else if boot_before != Some(report.boot) {
+        events.push(Event::HostBooted { host: name.clone(), boot: report.boot });
+    }
+    events.extend(instance::inventory(state, at, name, report, &running_before));
+    Ok((Reply::Done, events))
+}
+
+pub(super) fn admit(state: &mut State, name: &HostId, boot: BootId) -> Effect {
+    let clock = state.cluster().ok_or(Rejected::NoCluster)?.clock;
+    let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    if host.agent.as_ref().is_none_or(|agent| agent.boot != boot) {
+        return Err(Rejected::WrongBoot(name.clone()));
+    }
+    if host.up_boot() == Some(boot) {
+        return Ok((Reply::Done, Vec::new()));
+    }
+    if let Some(reason) = admission_waits_for(state, host, clock).first() {
+        return Err(Rejected::Held(reason.clone()));
+    }
+    let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    host.state = HostState::Up { boot };
+    Ok((Reply::Done, vec![Event::HostAdmitted { host: name.clone(), boot }]))
+}
+
+/// Returns what still stands between a host and its admission; empty when it may be admitted in its present boot.
+pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: crate::ClusterTime) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if host.enrolment.is_none() {
+        reasons.push(Reason::NotEnrolled);
+    }
+    let Some(agent) = &host.agent else {
+        reasons.push(Reason::WaitsForNewBoot);
+        return reasons;
+    };
+    match host.state {
+        HostState::New => {}
+        HostState::Fenced { token } => {
+            let settings = state.settings();
+            let Some(fence) = state.fence(&token) else { return vec![Reason::WaitsForNewBoot] };
+            let proven = matches!(fence.stage, Stage::Proven { .. });
+            if !proven || fence.boot == Some(agent.boot) {
+                reasons.push(Reason::WaitsForNewBoot);
+            }
+            if !fence.quiet(clock, &settings) {
+                reasons.push(Reason::WaitsForPermits);
+            }
+            reasons.extend(instances_left(state, host));
+        }
+        HostState::Up { .. } | HostState::Lost { .. } | HostState::Fencing { .. } => {
+            reasons.push(Reason::WaitsForNewBoot);
+        }
+    }
+    reasons.extend(heartbeats_missing(state, host, agent.boot));
+    reasons
+}
+
+/// Total loss has its own path: with no host up there is no other home, so the instances wait for this host (rule 41).
+fn instances_left(state: &State, host: &Host) -> Option<Reason> {
+    let strays = host.agent.as_ref().map_or(0, |agent| {
+        agent.running.iter().filter(|id| state.instance(id).is_some_and(|row| *row.holder().0 != host.id)).count()
+    });
+    let owned = state.instances.values().filter(|row| row.owner == host.id && row.recovery.is_some()).count();
+    let nobody_up = state.hosts.values().all(|other| other.up_boot().is_none());
+    let left = if nobody_up { strays } else { strays + owned };
+    (left > 0).then(|| Reason::WaitsForInstances { left: u32::try_from(left).unwrap_or(u32::MAX) })
+}
+
+fn heartbeats_missing(state: &State, host: &Host, boot: BootId) -> Option<Reason> {
+    let cluster = state.cluster()?;
+    let alive = Verdict::Alive { boot };
+    let heard =
+        host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && vote.verdict == alive).count();
+    (heard < cluster.majority()).then(|| Reason::WaitsForHeartbeats {
+        heard: u32::try_from(heard).unwrap_or(u32::MAX),
+        needed: u32::try_from(cluster.majority()).unwrap_or(u32::MAX),
+    })
+}
+
+impl Host {
+    fn has_device(&self, address: &str) -> bool {
+        self.enrolment
+            .iter()
+            .flat_map(|enrolment| &enrolment.levels)
+            .flat_map(|level| &level.devices)
+            .any(|device| device.address == address)
+    }
+}

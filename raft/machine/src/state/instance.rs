@@ -1,0 +1,213 @@
+//! Instances: who owns them, and the inventory that agents report.
+
+use serde::{Deserialize, Serialize};
+
+use std::collections::BTreeSet;
+
+use super::{HostState, State, recovery};
+use crate::{
+    AgentReport, BootId, Event, HostId, InstanceId, InstanceReport, InstanceState, LogIndex, Parking, Refusal, Token,
+};
+
+/// An instance and who may run it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Instance {
+    /// Its identity.
+    pub id: InstanceId,
+    /// Its name.
+    pub name: String,
+    /// Opted in to high availability.
+    pub ha_enabled: bool,
+    /// Recovery order, higher first.
+    pub priority: u16,
+    /// Memory that it needs, in MiB.
+    pub memory_mib: u64,
+    /// Its inactive definition (libvirt XML).
+    pub definition: String,
+    /// The only host that may run it.
+    pub owner: HostId,
+    /// The decision that gave it to its owner.
+    pub token: Token,
+    /// What its owner's agent said last.
+    pub state: InstanceState,
+    /// Its way to a new owner, while the old one is fenced.
+    pub recovery: Option<Recovery>,
+}
+
+/// One instance's recovery from a fenced host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Recovery {
+    /// The fence that it rests on.
+    pub fence: Token,
+    /// How far it is.
+    pub stage: RecoveryStage,
+    /// Starts that were refused so far.
+    pub refusals: u32,
+}
+
+/// How far a recovery is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum RecoveryStage {
+    /// No target is chosen.
+    Waiting,
+    /// A target is chosen; the start is ordered until its agent answers.
+    Assigned(Assignment),
+    /// No target can be found; looked at again when hosts change.
+    Parked(Parking),
+    /// The last start was refused, which proves that it did not run there.
+    Refused {
+        /// Who refused.
+        host: HostId,
+        /// Why.
+        refusal: Refusal,
+    },
+}
+
+/// A target that may start an instance.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Assignment {
+    /// The entry that made it; agents refuse older ones.
+    pub token: Token,
+    /// The target.
+    pub host: HostId,
+    /// The target's admitted boot.
+    pub boot: BootId,
+}
+
+impl Instance {
+    /// Returns the assignment in flight.
+    pub fn assignment(&self) -> Option<&Assignment> {
+        match self.recovery.as_ref().map(|recovery| &recovery.stage) {
+            Some(RecoveryStage::Assigned(assignment)) => Some(assignment),
+            Some(RecoveryStage::Waiting | RecoveryStage::Parked(_) | RecoveryStage::Refused { .. }) | None => None,
+        }
+    }
+
+    /// Returns the host that may run it, the decision that says so, and the boot that it is bound to, if to one.
+    ///
+    /// This is what an agent asks before it starts anything.
+    pub fn holder(&self) -> (&HostId, Token, Option<BootId>) {
+        match self.assignment() {
+            Some(assignment) => (&assignment.host, assignment.token, Some(assignment.boot)),
+            None => (&self.owner, self.token, None),
+        }
+    }
+}
+
+/// Takes over what an agent says about instances, as far as the log gives them to its host.
+pub(super) fn inventory(
+    state: &mut State,
+    at: LogIndex,
+    host: &HostId,
+    report: &AgentReport,
+    running_before: &BTreeSet<InstanceId>,
+) -> Vec<Event> {
+    let may_own = state.hosts.get(host).is_some_and(|row| match row.state {
+        HostState::New => true,
+        HostState::Up { boot } => boot == report.boot,
+        HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
+    });
+    let mut events = Vec::new();
+    for row in &report.instances {
+        let newly_running = row.state == InstanceState::Running && !running_before.contains(&row.id);
+        events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
+    }
+    if may_own {
+        mark_missing_as_stopped(state, host, report);
+    }
+    events
+}
+
+/// What one row of a report may change.
+struct Standing {
+    may_own: bool,
+    newly_running: bool,
+}
+
+fn one(
+    state: &mut State,
+    at: LogIndex,
+    host: &HostId,
+    boot: BootId,
+    row: &InstanceReport,
+    standing: Standing,
+) -> Vec<Event> {
+    let Some(known) = state.instances.get(&row.id) else {
+        return if standing.may_own { register(state, at, host, row) } else { Vec::new() };
+    };
+    let assigned_here = known
+        .assignment()
+        .filter(|assignment| assignment.host == *host && assignment.boot == boot)
+        .map(|assignment| assignment.token);
+    if let Some(token) = assigned_here {
+        return if row.state == InstanceState::Running { recovery::started(state, row.id, token) } else { Vec::new() };
+    }
+    if known.owner == *host {
+        if standing.may_own && known.recovery.is_none() {
+            update(state, row);
+        }
+        return Vec::new();
+    }
+    let owner = known.owner.clone();
+    let left_its_owner = known.recovery.is_none()
+        && state.hosts.get(&owner).is_some_and(|row_owner| {
+            row_owner.up_boot().is_some()
+                && row_owner.agent.as_ref().is_some_and(|agent| !agent.running.contains(&row.id))
+        });
+    let is_up_here = state.hosts.get(host).is_some_and(|here| here.up_boot() == Some(boot));
+    if row.state == InstanceState::Running && left_its_owner && is_up_here {
+        update(state, row);
+        if let Some(instance) = state.instances.get_mut(&row.id) {
+            instance.owner = host.clone();
+            instance.token = Token(at);
+        }
+        return vec![Event::InstanceMoved { instance: row.id, from: owner, to: host.clone() }];
+    }
+    if standing.newly_running {
+        return vec![Event::InstanceStray { instance: row.id, host: host.clone(), owner }];
+    }
+    Vec::new()
+}
+
+fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport) -> Vec<Event> {
+    let instance = Instance {
+        id: row.id,
+        name: row.name.clone(),
+        ha_enabled: row.ha_enabled,
+        priority: row.priority,
+        memory_mib: row.memory_mib,
+        definition: row.definition.clone(),
+        owner: host.clone(),
+        token: Token(at),
+        state: row.state,
+        recovery: None,
+    };
+    state.instances.insert(row.id, instance);
+    vec![Event::InstanceRegistered { instance: row.id, name: row.name.clone(), host: host.clone() }]
+}
+
+fn update(state: &mut State, row: &InstanceReport) {
+    let Some(instance) = state.instances.get_mut(&row.id) else { return };
+    instance.name.clone_from(&row.name);
+    instance.ha_enabled = row.ha_enabled;
+    instance.priority = row.priority;
+    instance.memory_mib = row.memory_mib;
+    instance.definition.clone_from(&row.definition);
+    instance.state = row.state;
+}
+
+fn mark_missing_as_stopped(state: &mut State, host: &HostId, report: &AgentReport) {
+    let reported: BTreeSet<InstanceId> = report.instances.iter().map(|row| row.id).collect();
+    let missing: Vec<InstanceId> = state
+        .instances
+        .values()
+        .filter(|row| row.owner == *host && row.recovery.is_none() && row.state != InstanceState::Stopped)
+        .filter(|row| !reported.contains(&row.id))
+        .map(|row| row.id)
+        .collect();
+    for id in missing {
+        if let Some(instance) = state.instances.get_mut(&id) {
+            instance.state = InstanceState::Stopped;
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! Recoveries: from a proven fence to instances that run again.
+
+use super::apply::Effect;
+use super::{Assignment, HostState, Recovery, RecoveryStage, Stage, State};
+use crate::{
+    Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Refusal, Rejected, Reply,
+    StartWork, StopWork, Token, Work,
+};
+
+/// Opens the recovery of everything that a fenced host ran or was about to run.
+///
+/// An assignment to it ends here, also when there is no successor: a kept target would be tried again after its
+/// reboot, which is a second copy (rule 39).
+pub(super) fn open(state: &mut State, host: &HostId, token: Token) {
+    let touched: Vec<InstanceId> = state
+        .instances
+        .values()
+        .filter(|row| {
+            let assigned_here = row.assignment().is_some_and(|assignment| assignment.host == *host);
+            let ran_here =
+                row.owner == *host && row.recovery.is_none() && row.ha_enabled && row.state != InstanceState::Stopped;
+            assigned_here || ran_here
+        })
+        .map(|row| row.id)
+        .collect();
+    for id in touched {
+        let Some(instance) = state.instances.get_mut(&id) else { continue };
+        let refusals = instance.recovery.as_ref().map_or(0, |recovery| recovery.refusals);
+        instance.recovery = Some(Recovery { fence: token, stage: RecoveryStage::Waiting, refusals });
+    }
+}
+
+pub(super) fn plan(state: &mut State, at: LogIndex, token: Token, moves: &[Move]) -> Effect {
+    let proven = state.fences.get(&token).is_some_and(|fence| matches!(fence.stage, Stage::Proven { .. }));
+    if !proven {
+        return Err(Rejected::NoParent(token.0));
+    }
+    for step in moves {
+        check_move(state, token, step)?;
+    }
+    let mut events = Vec::new();
+    for step in moves {
+        let Some(instance) = state.instances.get_mut(&step.instance) else { continue };
+        let from = instance.owner.clone();
+        let Some(recovery) = &mut instance.recovery else { continue };
+        let stage = match &step.to {
+            Destination::Host { host, boot } => {
+                RecoveryStage::Assigned(Assignment { token: Token(at), host: host.clone(), boot: *boot })
+            }
+            Destination::Parked(why) => RecoveryStage::Parked(*why),
+        };
+        if recovery.stage != stage {
+            recovery.stage = stage;
+            events.push(Event::RecoveryPlanned {
+                instance: step.instance,
+                from,
+                to: step.to.clone(),
+                token: Token(at),
+            });
+        }
+    }
+    events.extend(finished(state, token));
+    Ok((Reply::Done, events))
+}
+
+fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> {
+    let free = state
+        .instances
+        .get(&step.instance)
+        .and_then(|row| row.recovery.as_ref())
+        .is_some_and(|recovery| recovery.fence == token && !matches!(recovery.stage, RecoveryStage::Assigned(_)));
+    if !free {
+        return Err(Rejected::NoAssignment(step.instance));
+    }
+    match &step.to {
+        Destination::Parked(_) => Ok(()),
+        Destination::Host { host, boot } => {
+            let target = state.hosts.get(host).ok_or_else(|| Rejected::UnknownHost(host.clone()))?;
+            if target.up_boot() != Some(*boot) || target.maintenance.is_some() {
+                return Err(Rejected::WrongBoot(host.clone()));
+            }
+            Ok(())
+        }
+    }
+}
+
+pub(super) fn result(state: &mut State, id: InstanceId, token: Token, outcome: &Outcome<InstanceState>) -> Effect {
+    let instance = state.instances.get(&id).ok_or(Rejected::NoAssignment(id))?;
+    let assignment = instance.assignment().filter(|assignment| assignment.token == token).cloned();
+    let assignment = assignment.ok_or(Rejected::NoAssignment(id))?;
+    let events = match outcome {
+        Outcome::Observed(InstanceState::Running) => started(state, id, token),
+        Outcome::Observed(InstanceState::Stopped | InstanceState::Crashed) => {
+            refused(state, id, &assignment, Refusal::Hypervisor)
+        }
+        Outcome::Refused(refusal) => refused(state, id, &assignment, *refusal),
+        Outcome::Unknown(_) => Vec::new(),
+    };
+    Ok((Reply::Done, events))
+}
+
+/// Settles an instance on its assigned host.
+pub(super) fn started(state: &mut State, id: InstanceId, token: Token) -> Vec<Event> {
+    let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
+    let Some(assignment) = instance.assignment().filter(|assignment| assignment.token == token).cloned() else {
+        return Vec::new();
+    };
+    let Some(recovery) = instance.recovery.take() else { return Vec::new() };
+    instance.owner = assignment.host.clone();
+    instance.token = token;
+    instance.state = InstanceState::Running;
+    if let Some(fence) = state.fences.get_mut(&recovery.fence) {
+        fence.started += 1;
+    }
+    let mut events = vec![Event::InstanceStarted { instance: id, host: assignment.host, token }];
+    events.extend(finished(state, recovery.fence));
+    events
+}
+
+fn refused(state: &mut State, id: InstanceId, assignment: &Assignment, refusal: Refusal) -> Vec<Event> {
+    let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
+    if let Some(recovery) = &mut instance.recovery {
+        recovery.refusals += 1;
+        recovery.stage = RecoveryStage::Refused { host: assignment.host.clone(), refusal };
+    }
+    vec![Event::StartRefused { instance: id, host: assignment.host.clone(), token: assignment.token, refusal }]
+}
+
+/// Says once that nothing of a fence is on its way any more.
+fn finished(state: &State, fence: Token) -> Option<Event> {
+    let row = state.fences.get(&fence)?;
+    let mut parked = 0;
+    for recovery in state.instances.values().filter_map(|instance| instance.recovery.as_ref()) {
+        match recovery.stage {
+            _ if recovery.fence != fence => {}
+            RecoveryStage::Parked(_) => parked += 1,
+            RecoveryStage::Waiting | RecoveryStage::Assigned(_) | RecoveryStage::Refused { .. } => return None,
+        }
+    }
+    Some(Event::RecoveryFinished { host: row.host.clone(), token: fence, started: row.started, parked })
+}
+
+/// Returns the starts that are assigned, and the stray copies to stop on hosts that came back.
+pub(super) fn work(state: &State) -> Vec<Work> {
+    let starts = state.instances.values().filter_map(|row| {
+        let assignment = row.assignment()?;
+        let up = state.hosts.get(&assignment.host).is_some_and(|host| host.up_boot() == Some(assignment.boot));
+        up.then(|| {
+            Work::Start(StartWork {
+                token: assignment.token,
+                instance: row.id,
+                host: assignment.host.clone(),
+                boot: assignment.boot,
+                definition: row.definition.clone(),
+            })
+        })
+    });
+    starts.chain(strays(state)).collect()
+}
+
+/// A copy is stray on a host that came back in another boot while the log gives the instance to somebody else.
+fn strays(state: &State) -> impl Iterator<Item = Work> {
+    state.hosts.values().flat_map(move |host| {
+        let returned = match host.state {
+            HostState::Fenced { token } | HostState::Fencing { token } => {
+                state.fences.get(&token).map(|fence| fence.boot)
+            }
+            HostState::New | HostState::Up { .. } | HostState::Lost { .. } => None,
+        };
+        let agent = host.agent.as_ref().filter(|agent| returned.is_some_and(|boot| boot != Some(agent.boot)));
+        agent.into_iter().flat_map(move |agent| {
+            agent.running.iter().filter_map(move |id| {
+                let row = state.instances.get(id)?;
+                let (holder, token, _) = row.holder();
+                (*holder != host.id)
+                    .then(|| Work::Stop(StopWork { token, instance: *id, host: host.id.clone(), boot: agent.boot }))
+            })
+        })
+    })
+}

@@ -1,0 +1,223 @@
+use super::rig::{OFF, Rig, boot, host, operator};
+use crate::{
+    Actor, Change, ControllerId, Doubt, Event, HostState, LogIndex, Millis, OffSeen, Outcome, Proof, Reason, Refusal,
+    Rejected, Settings, Stage, Token, Verdict, Work,
+};
+
+#[test]
+fn a_decision_rests_on_the_entry_that_made_the_host_lost() {
+    let mut rig = Rig::green();
+    let lost_at = rig.lose(2);
+    let wrong = LogIndex(lost_at.0 - 1);
+    assert_eq!(rig.refused(Change::FenceDecide { host: host(2), lost_at: wrong }), Rejected::NoParent(wrong));
+    assert_eq!(rig.refused(Change::FenceDecide { host: host(1), lost_at }), Rejected::NoParent(lost_at));
+    let token = Token(LogIndex(rig.index + 1));
+    assert_eq!(rig.ok(Change::FenceDecide { host: host(2), lost_at }), crate::Reply::Fence(token));
+}
+
+#[test]
+fn brakes_hold_a_decision_back() {
+    type Prepare = fn(&mut Rig);
+    let table: [(Prepare, Reason); 4] = [
+        (
+            |rig| {
+                rig.ok(Change::Disarm { reason: "work".into() });
+            },
+            Reason::Disarmed,
+        ),
+        (
+            |rig| {
+                rig.ok(Change::HostMaintenance { host: host(2), reason: Some("disk".into()) });
+            },
+            Reason::Maintenance,
+        ),
+        (
+            |rig| {
+                let change = rig.enrolment(2, 0);
+                rig.ok(change);
+            },
+            Reason::NoFencingLevel,
+        ),
+        (
+            |rig| {
+                let settings = Settings { fences_in_flight_max: 1, ..Settings::default() };
+                rig.ok(Change::SettingsSet { settings });
+                rig.decide(1);
+            },
+            Reason::FencesInFlight { in_flight: 1, max: 1 },
+        ),
+    ];
+    for (prepare, reason) in table {
+        let mut rig = Rig::green();
+        prepare(&mut rig);
+        let lost_at = rig.lose(2);
+        assert_eq!(rig.refused(Change::FenceDecide { host: host(2), lost_at }), Rejected::Held(reason));
+    }
+}
+
+#[test]
+fn the_healthy_share_of_a_segment_is_never_crossed() {
+    let mut rig = Rig::green();
+    rig.decide(1);
+    rig.decide(2);
+    let lost_at = rig.lose(3);
+    let settings = Settings { fences_in_flight_max: 9, ..Settings::default() };
+    rig.ok(Change::SettingsSet { settings });
+    let reason = Reason::MinimumHealthy { healthy: 0, hosts: 3, percent: 30 };
+    assert_eq!(rig.refused(Change::FenceDecide { host: host(3), lost_at }), Rejected::Held(reason));
+}
+
+#[test]
+fn the_storm_brake_closes_in_the_log_and_only_arm_opens_it() {
+    let mut rig = Rig::green();
+    rig.ok(Change::SettingsSet { settings: Settings { storm_fences_max: 1, ..Settings::default() } });
+    rig.fence(1);
+    let lost_at = rig.lose(2);
+    let decide = Change::FenceDecide { host: host(2), lost_at };
+    assert_eq!(rig.apply(decide.clone()).events, vec![Event::StormBrakeClosed { host: host(2) }]);
+    rig.clock += Settings::default().storm_window.0;
+    assert_eq!(rig.refused(decide.clone()), Rejected::Held(Reason::StormBrake), "the window is over, the brake holds");
+    rig.ok(Change::Arm { reason: "looked into it".into() });
+    rig.ok(decide);
+}
+
+#[test]
+fn only_off_read_twice_in_two_sessions_is_a_proof() {
+    let seen = |reads, sessions| Outcome::Observed(OffSeen { reads, sessions, ordered: false });
+    let table = [
+        (vec![seen(2, 2)], true),
+        (vec![seen(2, 1)], false),
+        (vec![seen(1, 2)], false),
+        (vec![Outcome::Unknown(Doubt::Timeout)], false),
+        (vec![Outcome::Refused(Refusal::WrongMachine)], false),
+        (vec![], false),
+        (vec![OFF, OFF], false),
+    ];
+    for (outcomes, proven) in table {
+        let mut rig = Rig::green();
+        let token = rig.decide(2);
+        let permit = rig.permit(token);
+        rig.ok(Change::FenceResult { token, permit, outcomes: outcomes.clone() });
+        let is_proven = matches!(rig.state.fence(&token).unwrap().stage, Stage::Proven { .. });
+        assert_eq!(is_proven, proven, "{outcomes:?}");
+    }
+}
+
+#[test]
+fn a_result_without_its_permit_is_refused() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let stranger = LogIndex(3);
+    let result = |permit| Change::FenceResult { token, permit, outcomes: vec![OFF] };
+    assert_eq!(rig.refused(result(stranger)), Rejected::NoParent(stranger));
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![Outcome::Unknown(Doubt::Timeout)] });
+    assert_eq!(rig.refused(result(permit)), Rejected::NoParent(permit), "one result ends a permit");
+}
+
+#[test]
+fn a_permit_asks_for_no_more_than_the_settings_allow() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let long = Change::PermitGrant { token, executor: ControllerId(1), level: 0, life: Millis(20_001) };
+    assert!(matches!(rig.refused(long), Rejected::Invalid(_)));
+    let stranger = Change::PermitGrant { token, executor: ControllerId(4), level: 0, life: Millis(1) };
+    assert_eq!(rig.refused(stranger), Rejected::NotAVoter(ControllerId(4)));
+    let elsewhere = Change::PermitGrant { token, executor: ControllerId(1), level: 1, life: Millis(1) };
+    assert_eq!(rig.refused(elsewhere), Rejected::NoParent(token.0));
+}
+
+fn attempts(rig: &mut Rig, token: Token, outcome: &Outcome<OffSeen>, count: usize) -> Vec<(u8, u64)> {
+    let mut seen = Vec::new();
+    for _ in 0..count {
+        let Some(Work::Fence(work)) = rig.state.work().into_iter().next() else { break };
+        seen.push((work.level, work.not_before.0 - rig.clock));
+        rig.clock = work.not_before.0;
+        let permit = rig.permit(token);
+        rig.ok(Change::FenceResult { token, permit, outcomes: vec![outcome.clone()] });
+    }
+    seen
+}
+
+#[test]
+fn doubts_are_retried_with_longer_pauses_then_the_next_level_is_tried_then_a_person_is_needed() {
+    let mut rig = Rig::green();
+    let change = rig.enrolment(2, 2);
+    rig.ok(change);
+    let token = rig.decide(2);
+    let seen = attempts(&mut rig, token, &Outcome::Unknown(Doubt::Timeout), 8);
+    assert_eq!(seen, [(0, 0), (0, 1000), (0, 2000), (1, 0), (1, 1000), (1, 2000), (0, 30_000), (1, 0)]);
+    assert_eq!(rig.state.fence(&token).unwrap().stage, Stage::NeedsHuman);
+    let calls = rig.state.events_from(0).filter(|row| matches!(row.event, Event::FenceNeedsHuman { .. })).count();
+    assert_eq!(calls, 1, "a person is called once");
+}
+
+#[test]
+fn a_refused_password_is_never_tried_again() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let seen = attempts(&mut rig, token, &Outcome::Refused(Refusal::Credentials), 5);
+    assert_eq!(seen, [(0, 0)]);
+    assert_eq!(rig.state.work(), Vec::new());
+    let change = rig.enrolment(2, 1);
+    rig.ok(change);
+    assert_eq!(rig.state.work().len(), 1, "a new enrolment is a new chance");
+}
+
+#[test]
+fn a_new_boot_proves_the_old_one_dead() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let same = Change::FenceNewBoot { token, boot: boot(2) };
+    assert_eq!(rig.refused(same), Rejected::WrongBoot(host(2)));
+    rig.report(2, 12, &[]);
+    rig.ok(Change::FenceNewBoot { token, boot: boot(12) });
+    let stage = rig.state.fence(&token).unwrap().stage.clone();
+    assert_eq!(stage, Stage::Proven { at: LogIndex(rig.index), proof: Proof::NewBootId { boot: boot(12) } });
+}
+
+#[test]
+fn a_person_confirms_only_hosts_that_are_lost_and_that_nobody_sees_alive() {
+    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+    let mut rig = Rig::green();
+    assert_eq!(rig.refused(confirm.clone()), Rejected::HostLives(host(2)));
+    rig.lose(2);
+    assert_eq!(rig.refused(confirm.clone()), Rejected::HostLives(host(2)), "the third voter sees it alive");
+    rig.vote(3, 2, Verdict::Unreachable);
+    rig.by = Actor::Controller(ControllerId(1));
+    assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "a controller is no person");
+    rig.by = operator();
+    rig.ok(confirm);
+    let token = Token(LogIndex(rig.index));
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { token });
+}
+
+#[test]
+fn a_fenced_host_returns_in_another_boot_after_every_late_order_is_over() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[]);
+    rig.fence(2);
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    let admit = Change::HostAdmit { host: host(2), boot: boot(12) };
+    assert_eq!(rig.refused(admit.clone()), Rejected::WrongBoot(host(2)));
+    rig.report(2, 12, &[]);
+    assert_eq!(rig.refused(admit.clone()), Rejected::Held(Reason::WaitsForPermits));
+    rig.clock += 30_000;
+    rig.ok(admit);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(12) });
+}
+
+#[test]
+fn a_host_returns_only_when_a_majority_hears_its_present_boot() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[]);
+    rig.fence(2);
+    rig.report(2, 12, &[]);
+    rig.clock += 30_000;
+    let admit = Change::HostAdmit { host: host(2), boot: boot(12) };
+    rig.vote(1, 2, Verdict::Alive { boot: boot(12) });
+    let waits = Rejected::Held(Reason::WaitsForHeartbeats { heard: 1, needed: 2 });
+    assert_eq!(rig.refused(admit.clone()), waits);
+    rig.vote(2, 2, Verdict::Alive { boot: boot(12) });
+    rig.ok(admit);
+}

@@ -1,0 +1,155 @@
+use super::rig::{Rig, boot, host, instance};
+use crate::{
+    Change, Destination, Event, InstanceState, LogIndex, Move, Outcome, Parking, Reason, Refusal, Rejected, Token,
+    Verdict, Work, WorkId,
+};
+
+fn to(number: u8, boot_number: u8) -> Destination {
+    Destination::Host { host: host(number), boot: boot(boot_number) }
+}
+
+fn plan(token: Token, instance_number: u8, to: Destination) -> Change {
+    Change::RecoveryPlan { token, moves: vec![Move { instance: instance(instance_number), to }] }
+}
+
+fn result(number: u8, token: Token, outcome: Outcome<InstanceState>) -> Change {
+    Change::RecoveryResult { instance: instance(number), token, outcome }
+}
+
+const RUNS: Outcome<InstanceState> = Outcome::Observed(InstanceState::Running);
+
+#[test]
+fn nothing_moves_before_the_proof() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    assert_eq!(rig.refused(plan(token, 2, to(3, 3))), Rejected::NoParent(token.0));
+}
+
+#[test]
+fn a_move_goes_to_an_admitted_boot_only() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    assert_eq!(rig.refused(plan(token, 2, to(3, 13))), Rejected::WrongBoot(host(3)));
+    assert_eq!(rig.refused(plan(token, 2, to(2, 2))), Rejected::WrongBoot(host(2)), "the fenced host is no target");
+    assert_eq!(rig.refused(plan(token, 1, to(3, 3))), Rejected::NoAssignment(instance(1)), "host1 is not fenced");
+    rig.ok(Change::HostMaintenance { host: host(3), reason: Some("disk".into()) });
+    assert_eq!(rig.refused(plan(token, 2, to(3, 3))), Rejected::WrongBoot(host(3)));
+}
+
+#[test]
+fn an_instance_has_one_assignment_at_a_time_and_one_start() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    let token = Token(LogIndex(rig.index));
+    assert_eq!(rig.refused(plan(fence, 2, to(1, 1))), Rejected::NoAssignment(instance(2)));
+    let ids: Vec<WorkId> = rig.state.work().iter().map(Work::id).collect();
+    assert_eq!(ids, [WorkId::Start { instance: instance(2), token }]);
+    assert_eq!(rig.refused(result(2, fence, RUNS)), Rejected::NoAssignment(instance(2)), "an older token");
+    rig.ok(result(2, token, RUNS));
+    let row = rig.state.instance(&instance(2)).unwrap();
+    assert_eq!((row.owner.clone(), row.token, row.recovery.clone()), (host(3), token, None));
+    assert_eq!(rig.last_event(), Event::RecoveryFinished { host: host(2), token: fence, started: 1, parked: 0 });
+    assert_eq!(rig.state.work(), Vec::new());
+}
+
+#[test]
+fn an_unknown_start_stays_assigned_and_a_refused_one_may_go_elsewhere() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    let first = Token(LogIndex(rig.index));
+    rig.ok(result(2, first, Outcome::Unknown(crate::Doubt::Timeout)));
+    assert_eq!(rig.state.work().len(), 1, "nobody knows, so the same order is sent again");
+    rig.ok(result(2, first, Outcome::Refused(Refusal::Hypervisor)));
+    assert_eq!(rig.state.work(), Vec::new());
+    rig.ok(plan(fence, 2, to(1, 1)));
+    let row = rig.state.instance(&instance(2)).unwrap();
+    assert_eq!(row.holder(), (&host(1), Token(LogIndex(rig.index)), Some(boot(1))));
+}
+
+#[test]
+fn fencing_the_target_ends_its_assignments() {
+    let mut rig = Rig::green();
+    let first = rig.fence(2);
+    rig.ok(plan(first, 2, to(3, 3)));
+    let assignment = Token(LogIndex(rig.index));
+    let second = rig.fence(3);
+    assert_eq!(rig.refused(result(2, assignment, RUNS)), Rejected::NoAssignment(instance(2)));
+    rig.ok(plan(second, 2, to(1, 1)));
+    rig.ok(plan(second, 3, to(1, 1)));
+}
+
+#[test]
+fn the_agents_list_settles_a_start_whose_answer_was_lost() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3));
+    assert_eq!(rig.state.work(), Vec::new());
+}
+
+#[test]
+fn parked_instances_are_planned_again() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, Destination::Parked(Parking::NoRoom)));
+    assert_eq!(rig.last_event(), Event::RecoveryFinished { host: host(2), token: fence, started: 0, parked: 1 });
+    rig.ok(plan(fence, 2, to(1, 1)));
+    assert_eq!(rig.state.work().len(), 1);
+}
+
+#[test]
+fn a_stray_copy_on_a_returned_host_is_stopped_before_the_host_is_admitted() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    let token = Token(LogIndex(rig.index));
+    rig.ok(result(2, token, RUNS));
+    rig.report(2, 12, &[2]);
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.clock += 30_000;
+    let ids: Vec<WorkId> = rig.state.work().iter().map(Work::id).collect();
+    assert_eq!(ids, [WorkId::Stop { instance: instance(2), host: host(2), boot: boot(12) }]);
+    let admit = Change::HostAdmit { host: host(2), boot: boot(12) };
+    assert_eq!(rig.refused(admit.clone()), Rejected::Held(Reason::WaitsForInstances { left: 1 }));
+    rig.report(2, 12, &[]);
+    rig.ok(admit);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3), "its owner stays who started it");
+}
+
+#[test]
+fn when_every_host_is_lost_the_first_to_return_takes_its_own_instances() {
+    let mut rig = Rig::green();
+    let settings = crate::Settings { fences_in_flight_max: 9, ..crate::Settings::default() };
+    rig.ok(Change::SettingsSet { settings });
+    for number in 1..=3 {
+        rig.report(number, 10 + number, &[]);
+        rig.vote_all(number, Verdict::Alive { boot: boot(10 + number) });
+        let lost_at = match rig.state.host(&host(number)).unwrap().state {
+            crate::HostState::Lost { at, .. } => at,
+            other => panic!("a rebooted host is lost, not {other:?}"),
+        };
+        rig.ok(Change::FenceDecide { host: host(number), lost_at });
+        rig.ok(Change::FenceNewBoot { token: Token(LogIndex(rig.index)), boot: boot(10 + number) });
+    }
+    rig.ok(Change::HostAdmit { host: host(1), boot: boot(11) });
+    let fence = rig.state.instance(&instance(1)).unwrap().recovery.clone().unwrap().fence;
+    rig.ok(plan(fence, 1, to(1, 11)));
+    assert_eq!(rig.state.work().len(), 1);
+}
+
+#[test]
+fn a_live_migration_moves_the_owner_when_the_source_lets_go() {
+    let mut rig = Rig::green();
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(
+        rig.last_event(),
+        Event::InstanceStray { instance: instance(2), host: host(3), owner: host(2) },
+        "both have it"
+    );
+    rig.report(2, 2, &[]);
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3));
+}

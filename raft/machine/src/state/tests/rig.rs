@@ -1,0 +1,194 @@
+//! A cluster of three voters and three hosts, driven command by command. Every step checks the state's consistency.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    Actor, AgentReport, Applied, BootId, Change, ClusterId, ClusterTime, Command, ControllerId, Device, Driver,
+    Enrolment, Event, Evidence, HostId, InstanceId, InstanceReport, InstanceState, JoinTokenId, Joiner, Level,
+    LogIndex, Millis, OffSeen, Outcome, Rejected, Reply, Role, Segment, Settings, State, Token, Verdict, Vote,
+    WallMillis,
+};
+
+pub(super) struct Rig {
+    pub(super) state: State,
+    pub(super) index: u64,
+    pub(super) clock: u64,
+    pub(super) by: Actor,
+}
+
+pub(super) fn host(number: u8) -> HostId {
+    format!("host{number}").parse().unwrap()
+}
+
+pub(super) fn boot(number: u8) -> BootId {
+    BootId([number; 16])
+}
+
+pub(super) fn instance(number: u8) -> InstanceId {
+    InstanceId([number; 16])
+}
+
+pub(super) fn operator() -> Actor {
+    Actor::Operator("ada".into())
+}
+
+pub(super) const OFF: Outcome<OffSeen> = Outcome::Observed(OffSeen { reads: 2, sessions: 2, ordered: true });
+
+impl Rig {
+    pub(super) fn empty() -> Self {
+        Self { state: State::default(), index: 0, clock: 0, by: operator() }
+    }
+
+    /// Three voters, armed, hosts 1 to 3 up in boots 1 to 3, instance 1 on host 1 and so on.
+    pub(super) fn green() -> Self {
+        let mut rig = Self::disarmed();
+        rig.ok(Change::Arm { reason: "tests".into() });
+        rig
+    }
+
+    pub(super) fn disarmed() -> Self {
+        let mut rig = Self::empty();
+        rig.ok(Change::ClusterCreate {
+            cluster: ClusterId([9; 16]),
+            name: "test".into(),
+            address: "127.0.0.1:1".into(),
+            settings: Settings::default(),
+        });
+        rig.index += 1;
+        rig.state.apply_voters(LogIndex(rig.index), &BTreeSet::from([1, 2, 3].map(ControllerId)));
+        rig.ok(Change::SegmentCreate { segment: Segment { minimum_healthy_percent: 30, ..Segment::default() } });
+        for number in 1..=3 {
+            rig.join(number);
+            rig.ok(rig.enrolment(number, 1));
+            rig.report(number, number, &[number]);
+            rig.vote_all(number, Verdict::Alive { boot: boot(number) });
+            rig.ok(Change::HostAdmit { host: host(number), boot: boot(number) });
+        }
+        rig
+    }
+
+    pub(super) fn join(&mut self, number: u8) {
+        let id: JoinTokenId = format!("t{number}").parse().unwrap();
+        let secret_hash = [number; 32];
+        self.ok(Change::JoinTokenCreate {
+            id: id.clone(),
+            secret_hash,
+            role: Role::Agent,
+            life: Millis(1000),
+            uses: 1,
+        });
+        self.ok(Change::Join { id, secret_hash, joiner: Joiner::Agent { host: host(number) } });
+    }
+
+    pub(super) fn enrolment(&self, number: u8, levels: u8) -> Change {
+        let level = |level: u8| Level {
+            devices: vec![Device {
+                driver: Driver::Ipmi,
+                address: format!("127.0.0.{number}:{level}"),
+                user: "fence".into(),
+                sealed_password: vec![1],
+                suite: Some(3),
+                identity: None,
+            }],
+        };
+        let enrolment = Enrolment {
+            segment: Segment::default().id,
+            ping: None,
+            health: None,
+            levels: (0..levels).map(level).collect(),
+        };
+        Change::HostEnrol { host: host(number), enrolment }
+    }
+
+    pub(super) fn report(&mut self, number: u8, boot_number: u8, running: &[u8]) {
+        let row = |id: &u8| InstanceReport {
+            id: instance(*id),
+            name: format!("vm{id}"),
+            state: InstanceState::Running,
+            ha_enabled: true,
+            priority: 500,
+            memory_mib: 64,
+            definition: "<domain/>".into(),
+        };
+        let report = AgentReport {
+            boot: boot(boot_number),
+            system_uuid: None,
+            memory_mib: 1024,
+            instances: running.iter().map(row).collect(),
+        };
+        self.ok(Change::AgentReport { host: host(number), report });
+    }
+
+    pub(super) fn vote(&mut self, controller: u64, number: u8, verdict: Verdict) -> Applied {
+        let vote = Vote { host: host(number), verdict, evidence: Evidence::default() };
+        self.apply(Change::Votes { controller: ControllerId(controller), votes: vec![vote] })
+    }
+
+    pub(super) fn vote_all(&mut self, number: u8, verdict: Verdict) {
+        for controller in 1..=3 {
+            self.vote(controller, number, verdict);
+        }
+    }
+
+    pub(super) fn lose(&mut self, number: u8) -> LogIndex {
+        self.vote(1, number, Verdict::Unreachable);
+        self.vote(2, number, Verdict::Unreachable);
+        LogIndex(self.index)
+    }
+
+    pub(super) fn decide(&mut self, number: u8) -> Token {
+        let lost_at = self.lose(number);
+        match self.ok(Change::FenceDecide { host: host(number), lost_at }) {
+            Reply::Fence(token) => token,
+            other => panic!("a decision answers with its token, not {other:?}"),
+        }
+    }
+
+    pub(super) fn permit(&mut self, token: Token) -> LogIndex {
+        let level = self.state.fence(&token).unwrap().level;
+        let change = Change::PermitGrant { token, executor: ControllerId(1), level, life: Millis(20_000) };
+        match self.ok(change) {
+            Reply::Permit(at) => at,
+            other => panic!("a permit answers with its index, not {other:?}"),
+        }
+    }
+
+    pub(super) fn fence(&mut self, number: u8) -> Token {
+        let token = self.decide(number);
+        let permit = self.permit(token);
+        self.ok(Change::FenceResult { token, permit, outcomes: vec![OFF] });
+        token
+    }
+
+    pub(super) fn apply(&mut self, change: Change) -> Applied {
+        self.index += 1;
+        let command = Command {
+            by: self.by.clone(),
+            wall: WallMillis(self.clock),
+            clock: ClusterTime(self.clock),
+            request: None,
+            change,
+        };
+        let applied = self.state.apply(LogIndex(self.index), &command);
+        assert_eq!(self.state.check(), Vec::new(), "after {:?}", command.change);
+        applied
+    }
+
+    pub(super) fn ok(&mut self, change: Change) -> Reply {
+        let applied = self.apply(change.clone());
+        applied.reply.unwrap_or_else(|rejected| panic!("{change:?}: {rejected}"))
+    }
+
+    /// The rejection, after making sure that it changed nothing that people or work can see.
+    pub(super) fn refused(&mut self, change: Change) -> Rejected {
+        let (hosts, work) = (self.state.hosts().cloned().collect::<Vec<_>>(), self.state.work());
+        let applied = self.apply(change.clone());
+        assert_eq!(applied.events, Vec::<Event>::new(), "{change:?}");
+        assert_eq!((hosts, work), (self.state.hosts().cloned().collect(), self.state.work()), "{change:?}");
+        applied.reply.expect_err("the command should have been refused")
+    }
+
+    pub(super) fn last_event(&self) -> Event {
+        self.state.events_from(0).last().unwrap().event.clone()
+    }
+}

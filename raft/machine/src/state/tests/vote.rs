@@ -1,0 +1,78 @@
+use std::collections::BTreeSet;
+
+use super::rig::{Rig, boot, host};
+use crate::{ControllerId, Event, HostState, LogIndex, Rejected, Uncertainty, Verdict};
+
+const ALIVE: Verdict = Verdict::Alive { boot: crate::BootId([2; 16]) };
+
+#[test]
+fn only_a_majority_makes_a_host_lost() {
+    let table: [(&[Verdict], bool); 6] = [
+        (&[Verdict::Unreachable], false),
+        (&[Verdict::Unreachable, Verdict::Unreachable], true),
+        (&[Verdict::Unreachable, Verdict::PoweredOff], true),
+        (&[Verdict::Unreachable, Verdict::CannotTell(Uncertainty::CutOff)], false),
+        (&[Verdict::CannotTell(Uncertainty::AgentSilent); 3], false),
+        (&[Verdict::Unreachable, ALIVE, Verdict::PoweredOff], true),
+    ];
+    for (verdicts, lost) in table {
+        let mut rig = Rig::green();
+        for (voter, verdict) in (1..).zip(verdicts) {
+            rig.vote(voter, 2, *verdict);
+        }
+        let is_lost = matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. });
+        assert_eq!(is_lost, lost, "{verdicts:?}");
+    }
+}
+
+#[test]
+fn a_host_never_admitted_is_not_condemned_by_silence() {
+    let mut rig = Rig::disarmed();
+    rig.join(4);
+    rig.ok(rig.enrolment(4, 1));
+    rig.lose(4);
+    assert_eq!(rig.state.host(&host(4)).unwrap().state, HostState::New);
+}
+
+#[test]
+fn strangers_do_not_vote() {
+    let mut rig = Rig::green();
+    assert_eq!(rig.vote(4, 2, Verdict::Unreachable).reply, Err(Rejected::NotAVoter(ControllerId(4))));
+}
+
+#[test]
+fn a_lost_host_is_regained_while_nothing_is_decided() {
+    let mut rig = Rig::green();
+    rig.lose(2);
+    rig.vote(1, 2, ALIVE);
+    assert_eq!(rig.last_event(), Event::HostRegained { host: host(2) });
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
+}
+
+#[test]
+fn a_committed_decision_is_not_undone_by_a_late_heartbeat() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    rig.vote_all(2, ALIVE);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Fencing { token });
+}
+
+#[test]
+fn votes_of_a_controller_that_left_do_not_count() {
+    let mut rig = Rig::green();
+    rig.vote(3, 2, Verdict::Unreachable);
+    rig.index += 1;
+    rig.state.apply_voters(LogIndex(rig.index), &BTreeSet::from([1, 2, 4].map(ControllerId)));
+    rig.vote(1, 2, Verdict::Unreachable);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
+    assert_eq!(rig.state.check(), Vec::new());
+}
+
+#[test]
+fn another_boot_on_a_host_that_is_up_is_a_failure() {
+    let mut rig = Rig::green();
+    rig.report(2, 12, &[]);
+    assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. }));
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. }), "the old boot is not regained");
+}

@@ -1,0 +1,76 @@
+//! Quorum liveness: votes of the current voters make a host lost.
+
+use super::apply::Effect;
+use super::{CastVote, HostState, State};
+use crate::{ControllerId, Event, HostId, LogIndex, Rejected, Reply, Vote};
+
+pub(super) fn cast(state: &mut State, at: LogIndex, controller: ControllerId, votes: &[Vote]) -> Effect {
+    let cluster = state.cluster().ok_or(Rejected::NoCluster)?;
+    if !cluster.voters.contains(&controller) {
+        return Err(Rejected::NotAVoter(controller));
+    }
+    let mut events = Vec::new();
+    for vote in votes {
+        let Some(host) = state.hosts.get_mut(&vote.host) else { continue };
+        let before =
+            host.votes.insert(controller, CastVote { verdict: vote.verdict, at, evidence: vote.evidence.clone() });
+        if before.is_none_or(|before| before.verdict != vote.verdict) {
+            events.push(Event::VoteCast { controller, host: vote.host.clone(), verdict: vote.verdict });
+        }
+        events.extend(recount(state, at, &vote.host));
+    }
+    Ok((Reply::Done, events))
+}
+
+/// Drops the votes of controllers that are no voters any more, and counts again.
+pub(super) fn voters_changed(state: &mut State, at: LogIndex) -> Vec<Event> {
+    let Some(voters) = state.cluster().map(|cluster| cluster.voters.clone()) else { return Vec::new() };
+    let names: Vec<HostId> = state.hosts.keys().cloned().collect();
+    let mut events = Vec::new();
+    for name in names {
+        if let Some(host) = state.hosts.get_mut(&name) {
+            host.votes.retain(|controller, _| voters.contains(controller));
+        }
+        events.extend(recount(state, at, &name));
+    }
+    events
+}
+
+/// Returns how many current voters condemn the host.
+pub(crate) fn condemning(state: &State, host: &HostId) -> usize {
+    let (Some(cluster), Some(host)) = (state.cluster(), state.hosts.get(host)) else { return 0 };
+    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && vote.verdict.condemns()).count()
+}
+
+/// A lost host becomes up again only while nothing is decided, and only in the boot that was lost (rules 40 and 42).
+pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Event> {
+    let condemned = condemning(state, name);
+    let Some((majority, voters)) = state.cluster().map(|cluster| (cluster.majority(), cluster.voters.len())) else {
+        return Vec::new();
+    };
+    let Some(host) = state.hosts.get(name) else { return Vec::new() };
+    let (next, event) = match host.state {
+        HostState::Up { boot } if condemned >= majority => (
+            HostState::Lost { boot, at },
+            Event::HostLost { host: name.clone(), votes: small(condemned), voters: small(voters) },
+        ),
+        HostState::Lost { boot, .. }
+            if condemned < majority && host.agent.as_ref().is_some_and(|agent| agent.boot == boot) =>
+        {
+            (HostState::Up { boot }, Event::HostRegained { host: name.clone() })
+        }
+        HostState::New
+        | HostState::Up { .. }
+        | HostState::Lost { .. }
+        | HostState::Fencing { .. }
+        | HostState::Fenced { .. } => return Vec::new(),
+    };
+    if let Some(host) = state.hosts.get_mut(name) {
+        host.state = next;
+    }
+    vec![event]
+}
+
+fn small(count: usize) -> u8 {
+    u8::try_from(count).unwrap_or(u8::MAX)
+}
