@@ -3,6 +3,9 @@
 //! The agent acts only on orders, and on an order only after the log itself said that this host, in this boot, holds
 //! the instance under that token. Orders may come twice, late, or from a leader that is none any more.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

@@ -16,6 +16,8 @@ mod settings;
 mod table;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::rig as tests_rig;
 mod vote;
 
 use std::collections::BTreeSet;

@@ -1,1 +1,182 @@
-//! Tests.
+//! What one controller concludes from its evidence, and what the leader proposes.
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
+
+use crate::state::tests_rig::{Rig, boot, host, instance};
+use crate::{
+    Change, ControllerId, Destination, HostId, Millis, Move, Parking, Power, PowerReading, Reason, SegmentId, Settings,
+    Uncertainty, Verdict, View, Vote, changed_votes, decide, judge, suspects,
+};
+
+/// A view in which every host of the rig was heard at `ages[n]` before `NOW`.
+const NOW: Millis = Millis(1_000_000);
+
+fn view(ages: [u64; 3]) -> View {
+    let mut view = View { since: Millis(0), ..View::default() };
+    for (number, age) in (1..).zip(ages) {
+        view.heard(&host(number), boot(number), NOW - Millis(age), Millis(2500));
+    }
+    view
+}
+
+fn verdicts(rig: &Rig, view: &View) -> Vec<Verdict> {
+    judge(&rig.state, view, NOW).into_iter().map(|vote| vote.verdict).collect()
+}
+
+const fn alive(number: u8) -> Verdict {
+    Verdict::Alive { boot: crate::BootId([number; 16]) }
+}
+
+#[test]
+fn silence_condemns_after_the_threshold_and_not_before() {
+    let rig = Rig::green();
+    assert_eq!(verdicts(&rig, &view([0, 2500, 0])), [alive(1), alive(2), alive(3)]);
+    assert_eq!(verdicts(&rig, &view([0, 3000, 0])), [alive(1), alive(3)], "patience: no verdict, the vote stays");
+    assert_eq!(verdicts(&rig, &view([0, 3001, 0])), [alive(1), Verdict::Unreachable, alive(3)]);
+}
+
+#[test]
+fn a_controller_that_most_hosts_are_silent_to_is_cut_off_itself() {
+    let rig = Rig::green();
+    let cut_off = Verdict::CannotTell(Uncertainty::CutOff);
+    assert_eq!(verdicts(&rig, &view([9000, 9000, 0])), [cut_off, cut_off, alive(3)]);
+}
+
+#[test]
+fn off_read_after_the_last_heartbeat_condemns_at_once() {
+    let rig = Rig::green();
+    let mut view = view([0, 2600, 0]);
+    let mut read = |power, age| {
+        let reading = PowerReading { at: NOW - Millis(age), power };
+        view.hosts.get_mut(&host(2)).unwrap().power = Some(reading);
+        verdicts(&rig, &view)
+    };
+    assert_eq!(read(Power::Off, 100), [alive(1), Verdict::PoweredOff, alive(3)]);
+    assert_eq!(read(Power::Off, 2700), [alive(1), alive(3)], "a reading from before the last heartbeat says nothing");
+    assert_eq!(read(Power::On, 100), [alive(1), alive(3)], "on is no verdict");
+}
+
+#[test]
+fn a_host_that_answers_ping_is_not_condemned_for_a_silent_agent() {
+    let mut rig = Rig::green();
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    enrolment.ping = Some("127.0.0.2".into());
+    rig.ok(Change::HostEnrol { host: name, enrolment });
+    let mut view = view([0, 9000, 0]);
+    view.hosts.get_mut(&host(2)).unwrap().ping = Some(NOW - Millis(500));
+    let agent_silent = Verdict::CannotTell(Uncertainty::AgentSilent);
+    assert_eq!(verdicts(&rig, &view), [alive(1), agent_silent, alive(3)]);
+    view.hosts.get_mut(&host(2)).unwrap().ping = Some(NOW - Millis(9000));
+    assert_eq!(verdicts(&rig, &view), [alive(1), Verdict::Unreachable, alive(3)]);
+}
+
+#[test]
+fn a_controller_that_just_started_is_patient_and_condemns_nobody_it_never_saw() {
+    let rig = Rig::green();
+    let fresh = View { since: NOW - Millis(2000), ..View::default() };
+    assert_eq!(verdicts(&rig, &fresh), []);
+    let later = View { since: NOW - Millis(9000), ..View::default() };
+    assert_eq!(verdicts(&rig, &later), [Verdict::CannotTell(Uncertainty::NeverSeen); 3]);
+}
+
+#[test]
+fn only_changed_verdicts_are_votes_and_a_restart_takes_no_vote_back() {
+    let mut rig = Rig::green();
+    rig.vote(1, 2, Verdict::Unreachable);
+    let vote = |number, verdict| Vote { host: host(number), verdict, evidence: crate::Evidence::default() };
+    let never_seen = Verdict::CannotTell(Uncertainty::NeverSeen);
+    let votes = vec![vote(1, alive(1)), vote(2, never_seen), vote(3, never_seen)];
+    assert_eq!(changed_votes(&rig.state, ControllerId(1), votes), [vote(3, never_seen)]);
+    let regained = vec![vote(2, alive(2))];
+    assert_eq!(changed_votes(&rig.state, ControllerId(1), regained.clone()), regained);
+}
+
+#[test]
+fn late_heartbeats_make_a_suspect() {
+    let mut rig = Rig::green();
+    assert_eq!(suspects(&rig.state, &view([0, 2501, 2500]), NOW), [host(2)]);
+    rig.ok(Change::HostMaintenance { host: host(2), reason: Some("disk".into()) });
+    assert_eq!(suspects(&rig.state, &view([0, 2501, 2500]), NOW), Vec::<HostId>::new());
+}
+
+#[test]
+fn the_leader_decides_admits_and_plans_from_state_alone() {
+    let mut rig = Rig::green();
+    let lost_at = rig.lose(2);
+    let decision = decide(&rig.state, &view([0, 9000, 0]), NOW);
+    assert_eq!(decision.changes, [Change::FenceDecide { host: host(2), lost_at }]);
+
+    rig.ok(Change::Disarm { reason: "work".into() });
+    let held = decide(&rig.state, &view([0, 9000, 0]), NOW);
+    assert_eq!((held.changes.len(), &held.report.hosts[&host(2)]), (0, &vec![Reason::Disarmed]));
+
+    rig.ok(Change::Arm { reason: "done".into() });
+    let Change::FenceDecide { .. } = decision.changes[0].clone() else { unreachable!() };
+    rig.ok(decision.changes[0].clone());
+    let token = rig.state.host(&host(2)).unwrap().fence().unwrap();
+    assert_eq!(decide(&rig.state, &view([0, 9000, 0]), NOW).changes, [], "the executor works, the policy waits");
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![crate::state::tests_rig::OFF] });
+    let target = Destination::Host { host: host(1), boot: boot(1) };
+    let plan = Change::RecoveryPlan { token, moves: vec![Move { instance: instance(2), to: target }] };
+    assert_eq!(decide(&rig.state, &view([0, 9000, 0]), NOW).changes, [plan]);
+}
+
+#[test]
+fn instances_without_room_are_parked_and_the_report_says_so() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    let nobody = View { since: Millis(0), ..View::default() };
+    let parked = Move { instance: instance(2), to: Destination::Parked(Parking::NoHost) };
+    let decision = decide(&rig.state, &nobody, NOW);
+    assert_eq!(decision.changes, [Change::RecoveryPlan { token, moves: vec![parked] }]);
+    rig.ok(decision.changes[0].clone());
+    let again = decide(&rig.state, &nobody, NOW);
+    assert_eq!(again.changes, [], "a parked instance is not parked again");
+    let reason = Reason::Parked { instances: 1, why: Parking::NoHost };
+    assert!(again.report.hosts[&host(2)].contains(&reason), "{:?}", again.report);
+}
+
+#[test]
+fn an_instance_refused_too_often_is_parked_for_a_person() {
+    let mut rig = Rig::green();
+    rig.ok(Change::SettingsSet { settings: Settings { max_restart_attempts: 1, ..Settings::default() } });
+    rig.fence(2);
+    rig.ok(decide(&rig.state, &view([0, 9000, 0]), NOW).changes[0].clone());
+    let token = rig.state.instance(&instance(2)).unwrap().assignment().unwrap().token;
+    let outcome = crate::Outcome::Refused(crate::Refusal::Hypervisor);
+    rig.ok(Change::RecoveryResult { instance: instance(2), token, outcome });
+    let decision = decide(&rig.state, &view([0, 9000, 0]), NOW);
+    let Change::RecoveryPlan { moves, .. } = &decision.changes[0] else { panic!("{:?}", decision.changes) };
+    assert_eq!(moves[0].to, Destination::Parked(Parking::Refused(crate::Refusal::Hypervisor)));
+}
+
+#[test]
+fn a_segment_without_evacuation_keeps_its_instances_parked() {
+    let mut rig = Rig::green();
+    let quiet: SegmentId = "quiet".parse().unwrap();
+    let segment = crate::Segment {
+        id: quiet.clone(),
+        evacuation_enabled: false,
+        minimum_healthy_percent: 0,
+        ..crate::Segment::default()
+    };
+    rig.ok(Change::SegmentCreate { segment });
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    enrolment.segment = quiet;
+    rig.ok(Change::HostEnrol { host: name, enrolment });
+    rig.fence(2);
+    let decision = decide(&rig.state, &view([0, 9000, 0]), NOW);
+    let Change::RecoveryPlan { moves, .. } = &decision.changes[0] else { panic!("{:?}", decision.changes) };
+    assert_eq!(moves[0].to, Destination::Parked(Parking::EvacuationDisabled));
+}
+
+#[test]
+fn the_clusters_clock_goes_on_under_a_leader_and_never_back() {
+    let mut view = View::default();
+    let applied = crate::ClusterTime(500);
+    assert_eq!(view.cluster_time(applied, NOW), applied);
+    view.leading = Some((NOW - Millis(100), crate::ClusterTime(450)));
+    assert_eq!(view.cluster_time(applied, NOW), crate::ClusterTime(550));
+    view.leading = Some((NOW - Millis(10), crate::ClusterTime(450)));
+    assert_eq!(view.cluster_time(applied, NOW), applied);
+}

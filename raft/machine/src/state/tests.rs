@@ -5,5 +5,5 @@ mod cluster;
 mod fence;
 mod property;
 mod recovery;
-mod rig;
+pub(crate) mod rig;
 mod vote;

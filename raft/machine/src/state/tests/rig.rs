@@ -9,44 +9,44 @@ use crate::{
     WallMillis,
 };
 
-pub(super) struct Rig {
-    pub(super) state: State,
-    pub(super) index: u64,
-    pub(super) clock: u64,
-    pub(super) by: Actor,
+pub(crate) struct Rig {
+    pub(crate) state: State,
+    pub(crate) index: u64,
+    pub(crate) clock: u64,
+    pub(crate) by: Actor,
 }
 
-pub(super) fn host(number: u8) -> HostId {
+pub(crate) fn host(number: u8) -> HostId {
     format!("host{number}").parse().unwrap()
 }
 
-pub(super) fn boot(number: u8) -> BootId {
+pub(crate) fn boot(number: u8) -> BootId {
     BootId([number; 16])
 }
 
-pub(super) fn instance(number: u8) -> InstanceId {
+pub(crate) fn instance(number: u8) -> InstanceId {
     InstanceId([number; 16])
 }
 
-pub(super) fn operator() -> Actor {
+pub(crate) fn operator() -> Actor {
     Actor::Operator("ada".into())
 }
 
-pub(super) const OFF: Outcome<OffSeen> = Outcome::Observed(OffSeen { reads: 2, sessions: 2, ordered: true });
+pub(crate) const OFF: Outcome<OffSeen> = Outcome::Observed(OffSeen { reads: 2, sessions: 2, ordered: true });
 
 impl Rig {
-    pub(super) fn empty() -> Self {
+    pub(crate) fn empty() -> Self {
         Self { state: State::default(), index: 0, clock: 0, by: operator() }
     }
 
     /// Three voters, armed, hosts 1 to 3 up in boots 1 to 3, instance 1 on host 1 and so on.
-    pub(super) fn green() -> Self {
+    pub(crate) fn green() -> Self {
         let mut rig = Self::disarmed();
         rig.ok(Change::Arm { reason: "tests".into() });
         rig
     }
 
-    pub(super) fn disarmed() -> Self {
+    pub(crate) fn disarmed() -> Self {
         let mut rig = Self::empty();
         rig.ok(Change::ClusterCreate {
             cluster: ClusterId([9; 16]),
@@ -67,7 +67,7 @@ impl Rig {
         rig
     }
 
-    pub(super) fn join(&mut self, number: u8) {
+    pub(crate) fn join(&mut self, number: u8) {
         let id: JoinTokenId = format!("t{number}").parse().unwrap();
         let secret_hash = [number; 32];
         self.ok(Change::JoinTokenCreate {
@@ -80,7 +80,7 @@ impl Rig {
         self.ok(Change::Join { id, secret_hash, joiner: Joiner::Agent { host: host(number) } });
     }
 
-    pub(super) fn enrolment(&self, number: u8, levels: u8) -> Change {
+    pub(crate) fn enrolment(&self, number: u8, levels: u8) -> Change {
         let level = |level: u8| Level {
             devices: vec![Device {
                 driver: Driver::Ipmi,
@@ -100,7 +100,7 @@ impl Rig {
         Change::HostEnrol { host: host(number), enrolment }
     }
 
-    pub(super) fn report(&mut self, number: u8, boot_number: u8, running: &[u8]) {
+    pub(crate) fn report(&mut self, number: u8, boot_number: u8, running: &[u8]) {
         let row = |id: &u8| InstanceReport {
             id: instance(*id),
             name: format!("vm{id}"),
@@ -119,24 +119,24 @@ impl Rig {
         self.ok(Change::AgentReport { host: host(number), report });
     }
 
-    pub(super) fn vote(&mut self, controller: u64, number: u8, verdict: Verdict) -> Applied {
+    pub(crate) fn vote(&mut self, controller: u64, number: u8, verdict: Verdict) -> Applied {
         let vote = Vote { host: host(number), verdict, evidence: Evidence::default() };
         self.apply(Change::Votes { controller: ControllerId(controller), votes: vec![vote] })
     }
 
-    pub(super) fn vote_all(&mut self, number: u8, verdict: Verdict) {
+    pub(crate) fn vote_all(&mut self, number: u8, verdict: Verdict) {
         for controller in 1..=3 {
             self.vote(controller, number, verdict);
         }
     }
 
-    pub(super) fn lose(&mut self, number: u8) -> LogIndex {
+    pub(crate) fn lose(&mut self, number: u8) -> LogIndex {
         self.vote(1, number, Verdict::Unreachable);
         self.vote(2, number, Verdict::Unreachable);
         LogIndex(self.index)
     }
 
-    pub(super) fn decide(&mut self, number: u8) -> Token {
+    pub(crate) fn decide(&mut self, number: u8) -> Token {
         let lost_at = self.lose(number);
         match self.ok(Change::FenceDecide { host: host(number), lost_at }) {
             Reply::Fence(token) => token,
@@ -144,7 +144,7 @@ impl Rig {
         }
     }
 
-    pub(super) fn permit(&mut self, token: Token) -> LogIndex {
+    pub(crate) fn permit(&mut self, token: Token) -> LogIndex {
         let level = self.state.fence(&token).unwrap().level;
         let change = Change::PermitGrant { token, executor: ControllerId(1), level, life: Millis(20_000) };
         match self.ok(change) {
@@ -153,14 +153,14 @@ impl Rig {
         }
     }
 
-    pub(super) fn fence(&mut self, number: u8) -> Token {
+    pub(crate) fn fence(&mut self, number: u8) -> Token {
         let token = self.decide(number);
         let permit = self.permit(token);
         self.ok(Change::FenceResult { token, permit, outcomes: vec![OFF] });
         token
     }
 
-    pub(super) fn apply(&mut self, change: Change) -> Applied {
+    pub(crate) fn apply(&mut self, change: Change) -> Applied {
         self.index += 1;
         let command = Command {
             by: self.by.clone(),
@@ -174,13 +174,13 @@ impl Rig {
         applied
     }
 
-    pub(super) fn ok(&mut self, change: Change) -> Reply {
+    pub(crate) fn ok(&mut self, change: Change) -> Reply {
         let applied = self.apply(change.clone());
         applied.reply.unwrap_or_else(|rejected| panic!("{change:?}: {rejected}"))
     }
 
     /// The rejection, after making sure that it changed nothing that people or work can see.
-    pub(super) fn refused(&mut self, change: Change) -> Rejected {
+    pub(crate) fn refused(&mut self, change: Change) -> Rejected {
         let (hosts, work) = (self.state.hosts().cloned().collect::<Vec<_>>(), self.state.work());
         let applied = self.apply(change.clone());
         assert_eq!(applied.events, Vec::<Event>::new(), "{change:?}");
@@ -188,7 +188,7 @@ impl Rig {
         applied.reply.expect_err("the command should have been refused")
     }
 
-    pub(super) fn last_event(&self) -> Event {
+    pub(crate) fn last_event(&self) -> Event {
         self.state.events_from(0).last().unwrap().event.clone()
     }
 }

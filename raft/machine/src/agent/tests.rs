@@ -1,0 +1,136 @@
+//! What an agent does with orders that are early, late, twice, or not for it.
+
+use super::*;
+use crate::LogIndex;
+
+const NOW: Millis = Millis(1000);
+const ME: BootId = BootId([1; 16]);
+const VM: InstanceId = InstanceId([5; 16]);
+const LEADER: ControllerId = ControllerId(1);
+
+fn agent() -> Agent {
+    Agent::new("host1".parse().expect("a name"), ME, Millis(10_000))
+}
+
+fn token(index: u64) -> Token {
+    Token(LogIndex(index))
+}
+
+fn start(index: u64) -> Order {
+    Order { token: token(index), instance: VM, boot: ME, action: Action::Start { definition: "<domain/>".into() } }
+}
+
+fn ordered(agent: &mut Agent, order: &Order) -> Vec<Output> {
+    agent.handle(Input::Order { from: LEADER, order: order.clone() }, NOW)
+}
+
+fn holder(agent: &mut Agent, host: &str, index: u64, boot: Option<BootId>) -> Vec<Output> {
+    let holder = Holder { host: host.parse().expect("a name"), token: token(index), boot };
+    agent.handle(Input::Holder { instance: VM, holder: Outcome::Observed(Some(holder)) }, NOW)
+}
+
+fn said(agent: &mut Agent, index: u64, outcome: Outcome<InstanceState>) -> Vec<Output> {
+    agent.handle(Input::Hypervisor { instance: VM, token: token(index), outcome }, NOW)
+}
+
+fn answers(order: &Order, outcome: Outcome<InstanceState>) -> Vec<Output> {
+    vec![answer(LEADER, order, outcome)]
+}
+
+const RUNS: Outcome<InstanceState> = Outcome::Observed(InstanceState::Running);
+
+#[test]
+fn a_start_is_carried_out_after_the_log_gave_the_instance_to_this_host() {
+    let mut agent = agent();
+    let order = start(7);
+    assert_eq!(ordered(&mut agent, &order), [Output::AskHolder { instance: VM }]);
+    assert_eq!(holder(&mut agent, "host1", 7, Some(ME)), [Output::Carry { order: order.clone() }]);
+    assert_eq!(said(&mut agent, 7, RUNS), answers(&order, RUNS));
+}
+
+#[test]
+fn a_start_is_refused_when_the_log_says_anything_else() {
+    let table = [("host2", 7, Some(ME)), ("host1", 8, Some(ME)), ("host1", 7, Some(BootId([2; 16])))];
+    for (host, index, boot) in table {
+        let mut agent = agent();
+        let order = start(7);
+        ordered(&mut agent, &order);
+        let refused = answers(&order, Outcome::Refused(Refusal::NotAssigned));
+        assert_eq!(holder(&mut agent, host, index, boot), refused, "{host} {index} {boot:?}");
+        assert_eq!(ordered(&mut agent, &order), refused, "a late copy gets the same answer");
+    }
+}
+
+#[test]
+fn without_a_quorum_nothing_is_started_and_the_order_may_come_again() {
+    let mut agent = agent();
+    let order = start(7);
+    ordered(&mut agent, &order);
+    let doubt = Outcome::Unknown(Doubt::Unreachable);
+    let outputs = agent.handle(Input::Holder { instance: VM, holder: doubt }, NOW);
+    assert_eq!(outputs, answers(&order, Outcome::Unknown(Doubt::Unreachable)));
+    assert_eq!(ordered(&mut agent, &order), [Output::AskHolder { instance: VM }]);
+}
+
+#[test]
+fn an_order_for_another_boot_is_refused() {
+    let mut agent = agent();
+    let order = Order { boot: BootId([2; 16]), ..start(7) };
+    assert_eq!(ordered(&mut agent, &order), answers(&order, Outcome::Refused(Refusal::WrongBoot)));
+}
+
+#[test]
+fn an_older_token_is_refused_after_a_newer_one() {
+    let mut agent = agent();
+    let (old, new) = (start(7), start(9));
+    ordered(&mut agent, &new);
+    assert_eq!(ordered(&mut agent, &old), answers(&old, Outcome::Refused(Refusal::OldToken)));
+}
+
+#[test]
+fn an_order_that_comes_twice_is_carried_out_once_and_answered_to_both() {
+    let mut agent = agent();
+    let order = start(7);
+    ordered(&mut agent, &order);
+    let second = ControllerId(2);
+    assert_eq!(agent.handle(Input::Order { from: second, order: order.clone() }, NOW), []);
+    holder(&mut agent, "host1", 7, None);
+    let both = vec![answer(LEADER, &order, RUNS), answer(second, &order, RUNS)];
+    assert_eq!(said(&mut agent, 7, RUNS), both);
+}
+
+#[test]
+fn a_copy_is_stopped_only_when_the_log_gives_the_instance_to_another_host() {
+    let order = Order { action: Action::Stop, ..start(7) };
+    let mut agent = agent();
+    ordered(&mut agent, &order);
+    assert_eq!(holder(&mut agent, "host2", 7, None), [Output::Carry { order: order.clone() }]);
+    let mut keeper = self::agent();
+    ordered(&mut keeper, &order);
+    assert_eq!(holder(&mut keeper, "host1", 7, None), answers(&order, Outcome::Refused(Refusal::NotAssigned)));
+}
+
+#[test]
+fn the_lease_lasts_from_the_heartbeat_that_a_majority_answered() {
+    let mut agent = agent();
+    agent.handle(Input::Controllers([1, 2, 3].map(ControllerId).into()), NOW);
+    let mut acknowledge = |id, sent| {
+        let input = Input::Acknowledged { from: ControllerId(id), sent: Millis(sent), admitted: Some(ME) };
+        agent.handle(input, NOW);
+        agent.lease_left(NOW)
+    };
+    assert_eq!(acknowledge(1, 900), Millis::ZERO);
+    assert_eq!(acknowledge(2, 500), Millis(9500));
+    assert_eq!(acknowledge(3, 800), Millis(9800));
+    assert_eq!(acknowledge(3, 100), Millis(9800), "an old answer takes nothing back");
+}
+
+#[test]
+fn admission_is_told_when_it_changes() {
+    let mut agent = agent();
+    let mut acknowledged = |admitted| agent.handle(Input::Acknowledged { from: LEADER, sent: NOW, admitted }, NOW);
+    assert_eq!(acknowledged(None), []);
+    assert_eq!(acknowledged(Some(ME)), [Output::Admitted(true)]);
+    assert_eq!(acknowledged(Some(ME)), []);
+    assert_eq!(acknowledged(Some(BootId([2; 16]))), [Output::Admitted(false)]);
+}
