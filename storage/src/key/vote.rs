@@ -1,0 +1,3 @@
+//! The last vote.
+
+pub(crate) const KEY: [u8; 1] = [super::VOTE];
