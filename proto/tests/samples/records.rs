@@ -1,0 +1,221 @@
+//! Samples of every record.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorumfence_machine::{
+    Actor, AgentFacts, Assignment, CastVote, Cluster, ClusterId, ClusterTime, Controller, ControllerId, EventRecord,
+    Fence, Host, HostState, Instance, InstanceState, JoinToken, LogIndex, Maintenance, Permit, Proof, Record, Recovery,
+    RecoveryStage, Rejected, Reply, Role, Stage, StoredReply, Token, WallMillis,
+};
+
+use super::changes::{parkings, segment, verdicts};
+use super::rejections::{rejections, replies};
+use super::{
+    BOOT, CONTROLLER, INSTANCE, MACHINE, OTHER_BOOT, OTHER_INSTANCE, REQUEST, TOKEN, enrolment, events, evidences,
+    host, join_token_id, named, names, other_host, refusals, settings,
+};
+
+names!(Record, RECORD_NAMES, record_name, {
+    Cluster => "cluster",
+    Controller => "controller",
+    JoinToken => "join_token",
+    Segment => "segment",
+    Host => "host",
+    Instance => "instance",
+    Fence => "fence",
+    Request => "request",
+    Event => "event",
+});
+
+pub(crate) fn records() -> Vec<(String, Record)> {
+    let mut records = vec![
+        Record::Cluster(cluster()),
+        Record::Cluster(Cluster {
+            armed: false,
+            storm: None,
+            decided: Vec::new(),
+            voters: BTreeSet::new(),
+            ..cluster()
+        }),
+        Record::Controller(Controller { id: CONTROLLER, address: "192.0.2.2:7654".into(), joined_at: LogIndex(17) }),
+        Record::JoinToken(JoinToken {
+            id: join_token_id(),
+            secret_hash: *b"sha-256 of a secret, 32 bytes...",
+            role: Role::Agent,
+            ends: ClusterTime(3_600_000),
+            uses_left: 2,
+        }),
+        Record::Segment(segment()),
+    ];
+    records.extend(hosts().into_iter().map(Record::Host));
+    records.extend(instances().into_iter().map(Record::Instance));
+    records.extend(stages().into_iter().map(fence).map(Record::Fence));
+    let answers: Vec<Result<Reply, Rejected>> = [
+        replies().into_iter().map(|(_, reply)| Ok(reply)).collect::<Vec<_>>(),
+        rejections().into_iter().map(|(_, rejected)| Err(rejected)).collect(),
+    ]
+    .concat();
+    let request = |reply| Record::Request(StoredReply { request: REQUEST, at: LogIndex(99), reply });
+    records.extend(answers.into_iter().map(request));
+    records.extend(events().into_iter().zip(1..).map(|((_, event), sequence)| {
+        Record::Event(EventRecord {
+            sequence,
+            at: LogIndex(4711),
+            wall: WallMillis(1_700_000_000_000),
+            clock: ClusterTime(90_000),
+            by: Actor::Controller(CONTROLLER),
+            event,
+        })
+    }));
+    named(records, record_name)
+}
+
+fn cluster() -> Cluster {
+    Cluster {
+        id: ClusterId(*b"cluster-aaaaaaaa"),
+        name: "north".into(),
+        armed: true,
+        armed_reason: "acceptance test passed".into(),
+        storm: Some(LogIndex(4690)),
+        decided: vec![ClusterTime(80_000), ClusterTime(81_000)],
+        settings: settings(),
+        clock: ClusterTime(90_000),
+        voters: BTreeSet::from([ControllerId(1), ControllerId(2), ControllerId(300)]),
+        last_controller: ControllerId(300),
+        applied: LogIndex(4711),
+    }
+}
+
+fn hosts() -> Vec<Host> {
+    let votes = verdicts().into_iter().zip(evidences().into_iter().cycle()).zip(1..);
+    let votes = votes
+        .map(|((verdict, evidence), id)| (ControllerId(id), CastVote { verdict, at: LogIndex(4000 + id), evidence }));
+    let full = Host {
+        id: host(),
+        agent_joined: true,
+        enrolment: Some(enrolment()),
+        agent: Some(AgentFacts {
+            boot: BOOT,
+            system_uuid: Some(MACHINE),
+            memory_mib: 196_608,
+            running: BTreeSet::from([INSTANCE, OTHER_INSTANCE]),
+        }),
+        maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
+        state: HostState::Up { boot: BOOT },
+        votes: BTreeMap::from_iter(votes),
+    };
+    let bare = Host {
+        agent_joined: false,
+        enrolment: None,
+        agent: None,
+        maintenance: None,
+        votes: BTreeMap::new(),
+        ..full.clone()
+    };
+    let states = [
+        HostState::New,
+        HostState::Up { boot: BOOT },
+        HostState::Lost { boot: BOOT, at: LogIndex(4700) },
+        HostState::Fencing { token: TOKEN },
+        HostState::Fenced { token: TOKEN },
+    ];
+    for (at, state) in states.iter().enumerate() {
+        let place = match state {
+            HostState::New => 0,
+            HostState::Up { .. } => 1,
+            HostState::Lost { .. } => 2,
+            HostState::Fencing { .. } => 3,
+            HostState::Fenced { .. } => 4,
+        };
+        assert_eq!(place, at);
+    }
+    std::iter::once(full).chain(states.into_iter().map(|state| Host { state, ..bare.clone() })).collect()
+}
+
+fn instances() -> Vec<Instance> {
+    let instance = |recovery| Instance {
+        id: INSTANCE,
+        name: "web-0".into(),
+        ha_enabled: true,
+        priority: 65_535,
+        memory_mib: 4096,
+        definition: "<domain type='kvm'><name>web</name></domain>".into(),
+        owner: host(),
+        token: Token(LogIndex(40)),
+        state: InstanceState::Running,
+        recovery,
+    };
+    let mut stages = vec![
+        RecoveryStage::Waiting,
+        RecoveryStage::Assigned(Assignment { token: TOKEN, host: other_host(), boot: OTHER_BOOT }),
+        RecoveryStage::Parked(parkings()[0]),
+        RecoveryStage::Refused { host: other_host(), refusal: refusals()[10] },
+    ];
+    for (at, stage) in stages.iter().enumerate() {
+        let place = match stage {
+            RecoveryStage::Waiting => 0,
+            RecoveryStage::Assigned(_) => 1,
+            RecoveryStage::Parked(_) => 2,
+            RecoveryStage::Refused { .. } => 3,
+        };
+        assert_eq!(place, at);
+    }
+    stages.extend(parkings().into_iter().skip(1).map(RecoveryStage::Parked));
+    let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2 }));
+    std::iter::once(None).chain(recoveries).map(instance).collect()
+}
+
+/// Every proof.
+pub(crate) fn proofs() -> Vec<Proof> {
+    let all = [
+        Proof::PowerOffVerified { level: 1, ordered: true },
+        Proof::NewBootId { boot: OTHER_BOOT },
+        Proof::Human { operator: "anna".into(), reason: "I pulled both cables".into() },
+    ];
+    for (at, proof) in all.iter().enumerate() {
+        let place = match proof {
+            Proof::PowerOffVerified { .. } => 0,
+            Proof::NewBootId { .. } => 1,
+            Proof::Human { .. } => 2,
+        };
+        assert_eq!(place, at);
+    }
+    all.into()
+}
+
+fn stages() -> Vec<Stage> {
+    let mut stages = vec![Stage::Working, Stage::NeedsHuman];
+    stages.extend(proofs().into_iter().map(|proof| Stage::Proven { at: LogIndex(4720), proof }));
+    for (at, stage) in stages.iter().enumerate() {
+        let place = match stage {
+            Stage::Working => 0,
+            Stage::NeedsHuman => 1,
+            Stage::Proven { .. } => at.max(2),
+        };
+        assert_eq!(place, at);
+    }
+    stages
+}
+
+fn fence(stage: Stage) -> Fence {
+    let permit =
+        |at, ended| Permit { at: LogIndex(at), executor: CONTROLLER, level: 1, ends: ClusterTime(110_000), ended };
+    Fence {
+        token: TOKEN,
+        host: host(),
+        boot: match stage {
+            Stage::NeedsHuman => None,
+            Stage::Working | Stage::Proven { .. } => Some(BOOT),
+        },
+        lost_at: LogIndex(4700),
+        decided: ClusterTime(89_000),
+        level: 1,
+        attempt: 4,
+        failed: 2,
+        refused: BTreeSet::from([0, 255]),
+        not_before: ClusterTime(95_000),
+        permits: vec![permit(4712, true), permit(4715, false)],
+        stage,
+        started: 3,
+    }
+}
