@@ -1,0 +1,143 @@
+//! Changing the members. Ids come from the log (`Change::Join`); here they become learners, then voters.
+//!
+//! Only the leader changes members, one change at a time, by joint consensus: at no moment can two majorities exist
+//! that do not meet.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+
+use openraft::ChangeMembers;
+use openraft::async_runtime::watch::WatchReceiver;
+use openraft::errors::{ChangeMembershipError, ClientWriteError, RaftError};
+use openraft::impls::BasicNode;
+use openraft::raft::ClientWriteResponse;
+use quorumfence_machine::{ControllerId, LogIndex};
+
+use crate::replica::Replica;
+use crate::types::{StoredMembership, TypeConfig};
+use crate::{Environment, MembershipError, Peer, Runtime};
+
+/// A learner this close to the leader's log is caught up: replication carries more in one request.
+const PROMOTION_LAG_MAX: u64 = 64;
+
+type Written<E> = Result<
+    ClientWriteResponse<TypeConfig<<E as Environment>::Runtime>>,
+    RaftError<TypeConfig<<E as Environment>::Runtime>, ClientWriteError<TypeConfig<<E as Environment>::Runtime>>>,
+>;
+
+impl<E: Environment> Replica<E> {
+    /// Adds a learner, which gets the log and has no vote. Returns before it has caught up. Idempotent.
+    pub async fn add_learner(&self, peer: Peer) -> Result<LogIndex, MembershipError> {
+        self.require_lead()?;
+        let stored = self.members();
+        if let Some(known) = stored.membership().get_node(&peer.id.0) {
+            if known.addr == peer.address {
+                return Ok(place(&stored));
+            }
+            return Err(MembershipError::OtherAddress { id: peer.id, address: known.addr.clone() });
+        }
+        self.written(self.raft().add_learner(peer.id.0, BasicNode { addr: peer.address }, false)).await
+    }
+
+    /// Makes a learner a voter, once it has caught up. Idempotent.
+    ///
+    /// A learner that lags is refused: its voice would count for the quorum's size before its log counts for anything.
+    pub async fn promote(&self, id: ControllerId) -> Result<LogIndex, MembershipError> {
+        self.require_lead()?;
+        let stored = self.members();
+        let membership = stored.membership();
+        if membership.get_node(&id.0).is_none() {
+            return Err(MembershipError::UnknownController(id));
+        }
+        if membership.get_joint_config().iter().all(|config| config.contains(&id.0)) {
+            return Ok(place(&stored));
+        }
+        let lag = self.status().followers.get(&id).map_or(u64::MAX, |follower| follower.lag);
+        if lag > PROMOTION_LAG_MAX {
+            return Err(MembershipError::NotCaughtUp { id, lag });
+        }
+        self.written(self.raft().change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), true)).await
+    }
+
+    /// Gives the leadership to a voter, or to the one that has caught up most, and waits until this node has none.
+    pub async fn hand_over(&self, to: Option<ControllerId>) -> Result<(), MembershipError> {
+        self.require_lead()?;
+        let status = self.status();
+        let voters: BTreeMap<ControllerId, u64> = status
+            .followers
+            .iter()
+            .filter(|(id, _)| status.voters.iter().any(|voter| voter.id == **id))
+            .map(|(id, follower)| (*id, follower.lag))
+            .collect();
+        let target = match to {
+            Some(id) if voters.contains_key(&id) => id,
+            Some(id) => return Err(MembershipError::UnknownController(id)),
+            None => voters
+                .iter()
+                .min_by_key(|(_, lag)| **lag)
+                .map(|(id, _)| *id)
+                .ok_or_else(|| MembershipError::Unknown("there is no other voter".into()))?,
+        };
+        let mut leadership = self.leadership();
+        self.raft().trigger().transfer_leader(target.0).await.map_err(|_| MembershipError::Stopped)?;
+        let left = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != self.id()));
+        match E::Runtime::timeout(self.options().call_deadline.into(), left).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(MembershipError::Stopped),
+            Err(_) => Err(MembershipError::Unknown(format!("{target} did not take the leadership in time"))),
+        }
+    }
+
+    fn require_lead(&self) -> Result<(), MembershipError> {
+        let leadership = self.leadership().borrow().clone();
+        if leadership.lead_term.is_some() {
+            return Ok(());
+        }
+        Err(MembershipError::NotLeader(leadership.leader.filter(|leader| leader.id != self.id())))
+    }
+
+    fn members(&self) -> StoredMembership {
+        let metrics = self.raft().metrics();
+        let metrics = metrics.borrow_watched();
+        metrics.membership_config.as_ref().clone()
+    }
+
+    async fn written(&self, change: impl Future<Output = Written<E>> + Send) -> Result<LogIndex, MembershipError> {
+        let Ok(written) = E::Runtime::timeout(self.options().call_deadline.into(), change).await else {
+            return Err(MembershipError::Unknown("the change was not committed in time".into()));
+        };
+        match written {
+            Ok(written) => Ok(LogIndex(written.log_id.index)),
+            Err(RaftError::APIError(error)) => Err(refusal(error)),
+            Err(RaftError::Fatal(fatal)) => Err(MembershipError::Unknown(fatal.to_string())),
+        }
+    }
+}
+
+fn refusal<R: Runtime>(error: ClientWriteError<TypeConfig<R>>) -> MembershipError {
+    match error {
+        ClientWriteError::ForwardToLeader(forward) => MembershipError::NotLeader(
+            forward
+                .leader_id
+                .zip(forward.leader_node)
+                .map(|(id, node)| Peer { id: ControllerId(id), address: node.addr }),
+        ),
+        ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
+        ) => MembershipError::InProgress,
+        ClientWriteError::ChangeMembershipError(ChangeMembershipError::LearnerNotFound(missing)) => {
+            MembershipError::UnknownController(ControllerId(missing.node_id))
+        }
+        error @ (ClientWriteError::LogEntryDiscarded(_)
+        | ClientWriteError::PreconditionFailed(_)
+        | ClientWriteError::ChangeMembershipError(
+            ChangeMembershipError::EmptyMembership(_)
+            | ChangeMembershipError::UnsupportedMembershipTransition(_)
+            | ChangeMembershipError::NodeMetadataChanged(_),
+        )) => MembershipError::Unknown(error.to_string()),
+    }
+}
+
+fn place(stored: &StoredMembership) -> LogIndex {
+    LogIndex(stored.log_id().as_ref().map_or(0, |id| id.index))
+}

@@ -1,0 +1,88 @@
+//! How the replica is doing, for people.
+
+use std::collections::BTreeMap;
+
+use openraft::async_runtime::watch::WatchReceiver;
+use quorumfence_machine::{ControllerId, LogIndex};
+
+use super::Replica;
+use crate::types::LogId;
+use crate::{Environment, Peer, Term};
+
+/// How a replica is doing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Status {
+    /// This node.
+    pub id: ControllerId,
+    /// Its term.
+    pub term: Term,
+    /// The leader, as far as it knows.
+    pub leader: Option<Peer>,
+    /// Whether it leads and has a quorum.
+    pub leads: bool,
+    /// The last entry of its log.
+    pub last_log: Option<LogIndex>,
+    /// The last entry that it knows to be committed.
+    pub committed: Option<LogIndex>,
+    /// The last entry that it applied.
+    pub applied: Option<LogIndex>,
+    /// The last entry in its newest snapshot.
+    pub snapshot: Option<LogIndex>,
+    /// The last entry that left its log.
+    pub purged: Option<LogIndex>,
+    /// Who votes.
+    pub voters: Vec<Peer>,
+    /// Who listens.
+    pub learners: Vec<Peer>,
+    /// How far the others are; known to a leader only.
+    pub followers: BTreeMap<ControllerId, Follower>,
+}
+
+/// How far a follower is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Follower {
+    /// The last entry that is known to be in its log.
+    pub matched: Option<LogIndex>,
+    /// Entries that it lacks.
+    pub lag: u64,
+}
+
+impl<E: Environment> Replica<E> {
+    /// Returns how this replica is doing.
+    pub fn status(&self) -> Status {
+        let leadership = self.inner.leadership.borrow().clone();
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let (mut voters, mut learners) = (Vec::new(), Vec::new());
+        for (id, node) in membership.nodes() {
+            let peer = Peer { id: ControllerId(*id), address: node.addr.clone() };
+            let votes = membership.get_joint_config().iter().any(|config| config.contains(id));
+            if votes { voters.push(peer) } else { learners.push(peer) }
+        }
+        let place = |id: &Option<LogId>| id.as_ref().map(|id| LogIndex(id.index));
+        let last = metrics.last_log_index;
+        let follower = |matched: &Option<LogId>| {
+            let has = matched.as_ref().map_or(0, |id| id.index + 1);
+            Follower { matched: place(matched), lag: last.map_or(0, |last| last + 1).saturating_sub(has) }
+        };
+        let followers = metrics.replication.iter().flatten();
+        Status {
+            id: self.inner.me,
+            term: Term(metrics.current_term),
+            leads: leadership.lead_term.is_some(),
+            leader: leadership.leader,
+            last_log: last.map(LogIndex),
+            committed: place(&metrics.cluster_committed),
+            applied: place(&metrics.last_applied),
+            snapshot: place(&metrics.snapshot),
+            purged: place(&metrics.purged),
+            voters,
+            learners,
+            followers: followers
+                .filter(|(id, _)| **id != self.inner.me.0)
+                .map(|(id, matched)| (ControllerId(*id), follower(matched)))
+                .collect(),
+        }
+    }
+}
