@@ -1,0 +1,243 @@
+//! The off sequence: the only way to a proof that a host's power is off.
+//!
+//! ```text
+//! session 1   identity ─ power ─ Off ────────────────────────────┐
+//!                          └──── On ─ permit? ─ power off ─ poll ┤ Off, first time
+//! session 2   identity ─ power ─ Off, second time ───────────────┴─▶ OffProof
+//! ```
+//!
+//! A second session, because a session can be stuck with an old answer and a slot can be somebody else's. The identity is
+//! compared in both, because an address can move to another machine between them. Nothing here tries twice: retries,
+//! levels and back-off are policy. Time is tokio's, so that a simulated run has simulated time.
+
+use std::time::Duration;
+
+use quorumfence_machine::{Doubt, Outcome, Power, Refusal, SystemUuid};
+use tokio::time::{Instant, sleep_until, timeout_at};
+
+use super::identity::same_machine;
+use crate::order::{FenceDevice, FenceSession};
+
+/// First pause between two readings while the power goes down. Hard off takes a few milliseconds to seconds.
+const POLL_FIRST: Duration = Duration::from_millis(25);
+
+/// Longest pause between two readings. Each pause is half as long again as the one before.
+const POLL_MAX: Duration = Duration::from_millis(500);
+
+/// What is to be off, and how long proving it may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OffOrder {
+    /// The machine that is meant, as its own firmware names it; `None` skips the comparison.
+    pub expected: Option<SystemUuid>,
+    /// Time for the whole sequence. MUST NOT be longer than what is left of the permit.
+    pub deadline: Duration,
+}
+
+/// A host's power was read Off twice, in two sessions, and if it had been on, it was ordered off in between.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OffProof {
+    /// Whether off had to be ordered; false when the host was found off.
+    pub ordered: bool,
+    /// Whether the device was seen to belong to the right machine.
+    pub identity: IdentityCheck,
+    /// From the start of the sequence until off was ordered, where it was.
+    pub order_sent_after: Option<Duration>,
+    /// From the start until Off was read the first time.
+    pub first_off_after: Duration,
+    /// From the start until Off was read in the second session.
+    pub confirmed_after: Duration,
+}
+
+/// What comparing identities showed. A difference never gets this far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum IdentityCheck {
+    /// The device named the expected machine.
+    Matched,
+    /// The device names none.
+    NotOffered,
+    /// Nothing was expected.
+    NotAsked,
+}
+
+/// What just happened in a sequence, for the timeline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::enum_variant_names, reason = "timelines and logs show them by these names")]
+pub enum Moment {
+    /// Off is being sent; from here on the host may go off.
+    OffSent,
+    /// The device accepted the order, which is not off.
+    OffAccepted,
+    /// Off was read the first time.
+    OffRead,
+    /// Off was read in a second session.
+    OffConfirmed,
+}
+
+/// Makes sure that a host is off, and proves it.
+///
+/// `permit` is asked right before the one irreversible call. `progress` hears each moment and its time since the start.
+pub async fn ensure_off<D: FenceDevice>(
+    device: &D,
+    order: OffOrder,
+    permit: impl Fn() -> bool + Send,
+    mut progress: impl FnMut(Moment, Duration) + Send,
+) -> Outcome<OffProof> {
+    match prove_off(device, Run::start(order), permit, &mut progress).await {
+        Ok(proof) => Outcome::Observed(proof),
+        Err(stop) => stop.into(),
+    }
+}
+
+/// Reads the power for evidence, and orders nothing: Off only if two sessions in a row read it.
+pub async fn read_off_twice<D: FenceDevice>(device: &D, order: OffOrder) -> Outcome<Power> {
+    match read_twice(device, Run::start(order)).await {
+        Ok(power) => Outcome::Observed(power),
+        Err(stop) => stop.into(),
+    }
+}
+
+async fn prove_off<D: FenceDevice>(
+    device: &D,
+    run: Run,
+    permit: impl Fn() -> bool + Send,
+    progress: &mut (impl FnMut(Moment, Duration) + Send),
+) -> Result<OffProof, Stop> {
+    let (mut session, _) = open_checked(device, &run).await?;
+    let switched = switch_off(&mut session, &run, permit, progress).await;
+    session.close().await;
+    let order_sent_after = switched?;
+    let first_off_after = run.elapsed();
+    progress(Moment::OffRead, first_off_after);
+    let (power, identity) = read_anew(device, &run).await?;
+    match power {
+        Power::Off => {}
+        // Somebody switched it on again, or the first reading was wrong. Either way nothing is proven.
+        Power::On => return Err(Stop::Unknown(Doubt::Ambiguous)),
+    }
+    let confirmed_after = run.elapsed();
+    progress(Moment::OffConfirmed, confirmed_after);
+    Ok(OffProof { ordered: order_sent_after.is_some(), identity, order_sent_after, first_off_after, confirmed_after })
+}
+
+async fn read_twice<D: FenceDevice>(device: &D, run: Run) -> Result<Power, Stop> {
+    let (first, _) = read_anew(device, &run).await?;
+    match first {
+        Power::On => Ok(Power::On),
+        Power::Off => Ok(read_anew(device, &run).await?.0),
+    }
+}
+
+/// Returns once Off was read, with the time at which it was ordered if it had to be.
+async fn switch_off<S: FenceSession>(
+    session: &mut S,
+    run: &Run,
+    permit: impl Fn() -> bool + Send,
+    progress: &mut (impl FnMut(Moment, Duration) + Send),
+) -> Result<Option<Duration>, Stop> {
+    match run.within(session.power(run.left())).await? {
+        Power::Off => return Ok(None),
+        Power::On => {}
+    }
+    if !permit() {
+        return Err(Stop::Refused(Refusal::PermitEnded));
+    }
+    let sent_after = run.elapsed();
+    progress(Moment::OffSent, sent_after);
+    run.within(session.power_off(run.left())).await?;
+    progress(Moment::OffAccepted, run.elapsed());
+    let mut pause = POLL_FIRST;
+    loop {
+        match run.within(session.power(run.left())).await? {
+            Power::Off => return Ok(Some(sent_after)),
+            Power::On => {}
+        }
+        run.pause(pause).await?;
+        pause = POLL_MAX.min(pause * 3 / 2);
+    }
+}
+
+async fn read_anew<D: FenceDevice>(device: &D, run: &Run) -> Result<(Power, IdentityCheck), Stop> {
+    let (mut session, identity) = open_checked(device, run).await?;
+    let power = run.within(session.power(run.left())).await;
+    session.close().await;
+    Ok((power?, identity))
+}
+
+async fn open_checked<D: FenceDevice>(device: &D, run: &Run) -> Result<(D::Session, IdentityCheck), Stop> {
+    let mut session = run.within(device.open(run.left())).await?;
+    let Some(expected) = run.order.expected else { return Ok((session, IdentityCheck::NotAsked)) };
+    let checked = match run.within(session.identity(run.left())).await {
+        Ok(None) => Ok(IdentityCheck::NotOffered),
+        Ok(Some(reported)) if same_machine(reported, expected) => Ok(IdentityCheck::Matched),
+        Ok(Some(_)) => Err(Stop::Refused(Refusal::WrongMachine)),
+        Err(stop) => Err(stop),
+    };
+    match checked {
+        Ok(identity) => Ok((session, identity)),
+        Err(stop) => {
+            session.close().await;
+            Err(stop)
+        }
+    }
+}
+
+/// One sequence and its clock.
+struct Run {
+    order: OffOrder,
+    started: Instant,
+}
+
+impl Run {
+    fn start(order: OffOrder) -> Self {
+        Self { order, started: Instant::now() }
+    }
+
+    fn until(&self) -> Instant {
+        self.started + self.order.deadline
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    fn left(&self) -> Duration {
+        self.until().saturating_duration_since(Instant::now())
+    }
+
+    /// Holds a driver to the deadline that it was given, should it overrun.
+    async fn within<T>(&self, call: impl Future<Output = Outcome<T>> + Send) -> Result<T, Stop> {
+        match timeout_at(self.until(), call).await {
+            Ok(Outcome::Observed(seen)) => Ok(seen),
+            Ok(Outcome::Refused(refusal)) => Err(Stop::Refused(refusal)),
+            Ok(Outcome::Unknown(doubt)) => Err(Stop::Unknown(doubt)),
+            Err(_) => Err(Stop::Unknown(Doubt::Timeout)),
+        }
+    }
+
+    async fn pause(&self, pause: Duration) -> Result<(), Stop> {
+        let end = Instant::now() + pause;
+        if end >= self.until() {
+            return Err(Stop::Unknown(Doubt::Timeout));
+        }
+        sleep_until(end).await;
+        Ok(())
+    }
+}
+
+/// Why a sequence ended without what it was for.
+enum Stop {
+    Refused(Refusal),
+    Unknown(Doubt),
+}
+
+impl<T> From<Stop> for Outcome<T> {
+    fn from(stop: Stop) -> Self {
+        match stop {
+            Stop::Refused(refusal) => Self::Refused(refusal),
+            Stop::Unknown(doubt) => Self::Unknown(doubt),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

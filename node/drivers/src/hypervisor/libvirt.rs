@@ -1,0 +1,133 @@
+//! libvirt on this host.
+//!
+//! ```text
+//!  agent ──order──▶ Libvirt::call ──▶ a thread of its own ──▶ Session (one connection) ──▶ libvirtd
+//!             ▲                │ deadline: Unknown(Timeout), the session is discarded
+//!             └── changed() ◀──┴── events (lifecycle, metadata, connection closed)
+//! ```
+//!
+//! Every libvirt call blocks and none can be cancelled. Each order therefore runs on a thread of its own, of which there
+//! are at most [`CALLS_MAX`]; a hung one is given up with its connection and keeps its place until libvirt lets it go.
+//! A thread that was given up before its order reached libvirt never sends it: see [`Session::still_wanted`].
+//!
+//! Definitions come out of libvirt with their passwords (`VIR_DOMAIN_XML_SECURE`); nothing here logs one.
+
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use quorumfence_machine::{Doubt, InstanceId, InstanceState, Outcome, Refusal};
+use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
+
+use crate::order::{Domain, Hypervisor, StartOrder};
+
+mod calls;
+mod events;
+mod session;
+
+use session::{Link, Session};
+
+/// Most libvirt calls at a time, hung ones included. Four hung calls mean that libvirt is gone: the fifth is `Busy`.
+pub const CALLS_MAX: usize = 4;
+
+/// The hypervisor of a libvirt connection URI.
+#[derive(Debug)]
+pub struct Libvirt {
+    link: Arc<Link>,
+    seats: Arc<Semaphore>,
+    change: Arc<Notify>,
+}
+
+impl Libvirt {
+    /// Returns the hypervisor behind `uri`, such as `qemu:///system`. Connects with the first order.
+    pub fn new(uri: &str) -> Self {
+        let change = Arc::new(Notify::new());
+        Self { link: Arc::new(Link::new(uri, Arc::clone(&change))), seats: Arc::new(Semaphore::new(CALLS_MAX)), change }
+    }
+
+    /// Runs `order` on a thread of its own and waits for it until the deadline.
+    async fn call<T: Send + 'static>(
+        &self,
+        deadline: Duration,
+        order: impl FnOnce(&Session) -> Result<T, Failure> + Send + 'static,
+    ) -> Outcome<T> {
+        let until = Instant::now() + deadline;
+        let Ok(seat) = timeout_at(until, Arc::clone(&self.seats).acquire_owned()).await else {
+            return Outcome::Unknown(Doubt::Busy);
+        };
+        let seat = seat.expect("the semaphore is never closed");
+        let (tell, told) = oneshot::channel();
+        let link = Arc::clone(&self.link);
+        let started = thread::Builder::new().name("libvirt-call".into()).spawn(move || {
+            let outcome = link.carry_out(until, order);
+            drop(seat);
+            if tell.send(outcome).is_err() {
+                tracing::warn!(uri = link.uri(), "a libvirt call came back after it was given up");
+            }
+        });
+        if let Err(error) = started {
+            tracing::error!(uri = self.link.uri(), %error, "no thread for a libvirt call");
+            return Outcome::Unknown(Doubt::Internal);
+        }
+        match timeout_at(until, told).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) => Outcome::Unknown(Doubt::Internal),
+            Err(_) => {
+                tracing::warn!(
+                    uri = self.link.uri(),
+                    "a libvirt call did not answer in time; its connection is given up"
+                );
+                self.link.discard();
+                Outcome::Unknown(Doubt::Timeout)
+            }
+        }
+    }
+}
+
+impl Hypervisor for Libvirt {
+    async fn inventory(&self, deadline: Duration) -> Outcome<Vec<Domain>> {
+        self.call(deadline, calls::inventory).await
+    }
+
+    async fn start(&self, order: StartOrder, deadline: Duration) -> Outcome<InstanceState> {
+        match super::definition::parse(&order.definition) {
+            Ok(definition) if definition.instance == order.instance => {}
+            Ok(definition) => {
+                tracing::warn!(instance = %order.instance, token = %order.token, definition = %definition.instance,
+                    "refused a start: the definition is of another instance");
+                return Outcome::Refused(Refusal::Hypervisor);
+            }
+            Err(error) => {
+                tracing::warn!(instance = %order.instance, token = %order.token, %error, "refused a start: unreadable definition");
+                return Outcome::Refused(Refusal::Hypervisor);
+            }
+        }
+        self.call(deadline, move |session| calls::start(session, &order)).await
+    }
+
+    async fn stop(&self, instance: InstanceId, deadline: Duration) -> Outcome<InstanceState> {
+        self.call(deadline, move |session| calls::stop(session, instance)).await
+    }
+
+    async fn changed(&self) {
+        self.change.notified().await;
+    }
+}
+
+/// Why an order was not carried out.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    /// libvirt, or the way to it, said so.
+    #[error("libvirt failed")]
+    Libvirt(#[from] virt::error::Error),
+    /// libvirt answered, and the instance does not run.
+    #[error("libvirt refused the definition")]
+    Refused,
+    /// The instance is not in the state that the order asked for.
+    #[error("the instance is in another state than ordered")]
+    Ambiguous,
+    /// The deadline passed before the order was sent.
+    #[error("the deadline passed before the order was sent")]
+    Late,
+}

@@ -1,0 +1,161 @@
+//! The three orders, as libvirt calls. Each ends by reading back what it claims.
+
+use quorumfence_machine::{InstanceId, InstanceState};
+use virt::connect::Connect;
+use virt::domain::{Domain as Guest, DomainShutoffReason, DomainState, DomainStateReason};
+use virt::enumutil::Enum;
+use virt::error::ErrorNumber;
+use virt::sys;
+
+use super::Failure;
+use super::session::Session;
+use crate::hypervisor::definition::{self, Definition, PRIORITY_DEFAULT, Tag};
+use crate::order::{Domain, StartOrder};
+
+/// What to remove with a definition, most thorough first; drivers differ in what they accept.
+///
+/// NVRAM is kept: the next start of the same instance on this host needs it, and another host never reads it.
+const UNDEFINE_FLAGS: [sys::virDomainUndefineFlagsValues; 3] = [
+    sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE
+        | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+        | sys::VIR_DOMAIN_UNDEFINE_KEEP_NVRAM,
+    sys::VIR_DOMAIN_UNDEFINE_MANAGED_SAVE | sys::VIR_DOMAIN_UNDEFINE_SNAPSHOTS_METADATA,
+    0,
+];
+
+/// Lists every domain that libvirt knows, running or not, in the order of their UUIDs.
+pub(super) fn inventory(session: &Session) -> Result<Vec<Domain>, Failure> {
+    let mut domains = Vec::new();
+    for guest in session.connect().list_all_domains(0)? {
+        match describe(&guest) {
+            Ok(domain) => domains.extend(domain),
+            Err(Failure::Libvirt(error)) if error.code() == ErrorNumber::NoDomain.into() => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    domains.sort_by_key(|domain| domain.instance);
+    Ok(domains)
+}
+
+/// Starts the instance as a transient domain, after removing any definition that could start it by itself.
+pub(super) fn start(session: &Session, order: &StartOrder) -> Result<InstanceState, Failure> {
+    if let Some(guest) = find(session.connect(), order.instance)? {
+        session.still_wanted()?;
+        undefine(&guest)?;
+        if runs(&guest)? {
+            return Ok(InstanceState::Running);
+        }
+    }
+    let created = session.still_wanted()?.create_domain_xml(&order.definition, sys::VIR_DOMAIN_START_VALIDATE);
+    let Some(guest) = find(session.connect(), order.instance)? else {
+        return match created {
+            Err(error) => {
+                tracing::warn!(instance = %order.instance, token = %order.token, %error, "libvirt refused a start");
+                Err(Failure::Refused)
+            }
+            Ok(_) => Ok(InstanceState::Crashed),
+        };
+    };
+    if runs(&guest)? { Ok(InstanceState::Running) } else { Err(Failure::Ambiguous) }
+}
+
+/// Kills the instance and removes its definition.
+pub(super) fn stop(session: &Session, instance: InstanceId) -> Result<InstanceState, Failure> {
+    let Some(guest) = find(session.connect(), instance)? else {
+        return Ok(InstanceState::Stopped);
+    };
+    session.still_wanted()?;
+    undefine(&guest)?;
+    let destroyed = if runs(&guest)? { guest.destroy() } else { Ok(()) };
+    match find(session.connect(), instance)? {
+        Some(guest) if runs(&guest)? => match destroyed {
+            Err(error) => Err(error.into()),
+            Ok(()) => Err(Failure::Ambiguous),
+        },
+        Some(_) | None => Ok(InstanceState::Stopped),
+    }
+}
+
+fn find(connect: &Connect, instance: InstanceId) -> Result<Option<Guest>, Failure> {
+    match connect.lookup_domain_by_uuid_string(&instance.to_string()) {
+        Ok(guest) => Ok(Some(guest)),
+        Err(error) if error.code() == ErrorNumber::NoDomain.into() => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Removes a persistent definition; a running domain goes on as a transient one.
+fn undefine(guest: &Guest) -> Result<(), Failure> {
+    let mut refused = None;
+    for flags in UNDEFINE_FLAGS {
+        match guest.is_persistent() {
+            Ok(true) => {}
+            Ok(false) => return Ok(()),
+            Err(error) if error.code() == ErrorNumber::NoDomain.into() => return Ok(()),
+            Err(error) => return Err(error.into()),
+        }
+        match guest.undefine_flags(flags) {
+            Ok(()) => return Ok(()),
+            Err(error) => refused = Some(error),
+        }
+    }
+    refused.map_or(Ok(()), |error| Err(error.into()))
+}
+
+/// Tells whether the domain has a process. One that ended meanwhile and left nothing does not.
+fn runs(guest: &Guest) -> Result<bool, Failure> {
+    match guest.is_active() {
+        Ok(active) => Ok(active),
+        Err(error) if error.code() == ErrorNumber::NoDomain.into() => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Returns the domain, or `None` with a warning when its definition cannot be read.
+fn describe(guest: &Guest) -> Result<Option<Domain>, Failure> {
+    let text = guest.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?;
+    let state = state(guest)?;
+    let Definition { instance, name, memory_mib, tag } = match definition::parse(&text) {
+        Ok(definition) => definition,
+        Err(error) => {
+            let name = guest.name()?;
+            tracing::warn!(name, %error, "left a domain out of the inventory: unreadable definition");
+            return Ok(None);
+        }
+    };
+    let tag = tag.unwrap_or_else(|error| {
+        tracing::warn!(name, %instance, %error, "the domain counts as not opted in to high availability");
+        Tag { enabled: false, priority: PRIORITY_DEFAULT }
+    });
+    Ok(Some(Domain {
+        instance,
+        name,
+        state,
+        definition: text,
+        ha_enabled: tag.enabled,
+        priority: tag.priority,
+        memory_mib,
+    }))
+}
+
+fn state(guest: &Guest) -> Result<InstanceState, Failure> {
+    let (state, reason) = guest.state()?;
+    let Enum::Known(state) = state else { return Err(Failure::Ambiguous) };
+    let failed = [DomainShutoffReason::Crashed, DomainShutoffReason::Failed]
+        .map(|reason| DomainStateReason::Shutoff(reason.into()))
+        .into_iter()
+        .any(|failed| reason == failed.into());
+    Ok(match state {
+        DomainState::Running
+        | DomainState::Blocked
+        | DomainState::Paused
+        | DomainState::Shutdown
+        | DomainState::PMSuspended => InstanceState::Running,
+        DomainState::Shutoff if failed => InstanceState::Crashed,
+        DomainState::Shutoff => InstanceState::Stopped,
+        DomainState::Crashed => InstanceState::Crashed,
+        DomainState::NoState if runs(guest)? => InstanceState::Running,
+        DomainState::NoState => InstanceState::Stopped,
+    })
+}
