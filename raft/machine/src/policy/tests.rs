@@ -1,5 +1,4 @@
 //! What one controller concludes from its evidence, and what the leader proposes.
-#![expect(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
 use crate::state::tests_rig::{Rig, boot, host, instance};
 use crate::{

@@ -1,0 +1,3 @@
+//! The court: worlds that break the cluster, and the promises that judge it.
+
+pub mod world;

@@ -1,0 +1,3 @@
+//! Worlds: where the production code runs to be judged.
+
+pub mod sim;

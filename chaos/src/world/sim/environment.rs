@@ -1,0 +1,98 @@
+//! What the production loops see of the simulation.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorumfence_drivers::lab::{LaboratoryBmc, LaboratoryHypervisor};
+use quorumfence_machine::{Device, Doubt, Driver, HostId, Millis, Outcome, Refusal, WallMillis};
+use quorumfence_node::environment::{AgentEnvironment, Devices, Environment, Probes};
+use quorumfence_raft::Clock;
+use tokio::time::{Instant, sleep};
+
+use super::disk::SimDisk;
+use super::network::{Ether, SimLink, SimTransport};
+use super::runtime::{Node, SimRuntime};
+
+/// Controllers and agents of the simulation.
+#[derive(Debug)]
+pub struct SimEnvironment;
+
+impl quorumfence_raft::Environment for SimEnvironment {
+    type Runtime = SimRuntime;
+    type Kv = SimDisk;
+    type Files = SimDisk;
+    type Transport = SimTransport;
+    type Clock = SimClock;
+}
+
+impl Environment for SimEnvironment {
+    type Devices = SimDevices;
+    type Probes = SimProbes;
+
+    fn random() -> u64 {
+        Node::current().map_or(0, |node| node.draw())
+    }
+}
+
+impl AgentEnvironment for SimEnvironment {
+    type Runtime = SimRuntime;
+    type Clock = SimClock;
+    type Hypervisor = LaboratoryHypervisor;
+    type Link = SimLink;
+
+    fn random() -> u64 {
+        Node::current().map_or(0, |node| node.draw())
+    }
+}
+
+/// The simulated time, which every node reads with an offset of its own.
+#[derive(Debug, Clone, Copy)]
+pub struct SimClock {
+    pub(super) opened: Instant,
+    pub(super) offset: Millis,
+}
+
+/// 2026-01-01T00:00:00Z: a wall clock that is the same in every run.
+const WALL: u64 = 1_767_225_600_000;
+
+impl Clock for SimClock {
+    fn now(&self) -> Millis {
+        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Millis(elapsed) + self.offset
+    }
+
+    fn wall(&self) -> WallMillis {
+        WallMillis(WALL + self.now().0)
+    }
+}
+
+/// Makes drivers of the laboratory's BMCs.
+#[derive(Debug, Clone)]
+pub struct SimDevices(pub(super) Arc<Ether>);
+
+impl Devices for SimDevices {
+    type Device = LaboratoryBmc;
+
+    fn device(&self, host: &HostId, device: &Device) -> Outcome<LaboratoryBmc> {
+        match device.driver {
+            Driver::Laboratory => Outcome::Observed(self.0.laboratory.bmc(host)),
+            Driver::Ipmi => Outcome::Refused(Refusal::Unsupported),
+        }
+    }
+}
+
+/// Nobody answers ping here: hosts are enrolled without it.
+#[derive(Debug, Clone)]
+pub struct SimProbes;
+
+impl Probes for SimProbes {
+    async fn ping(&self, _address: &str, deadline: Duration) -> Outcome<bool> {
+        sleep(deadline).await;
+        Outcome::Unknown(Doubt::Timeout)
+    }
+
+    async fn health(&self, _endpoint: &str, deadline: Duration) -> Outcome<bool> {
+        sleep(deadline).await;
+        Outcome::Unknown(Doubt::Timeout)
+    }
+}

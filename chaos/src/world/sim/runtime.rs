@@ -1,0 +1,180 @@
+//! A seeded scheduler: openraft's `AsyncRuntime` over tokio's paused clock, with nodes that can be killed.
+//!
+//! Every task belongs to a node. Killing the node drops its tasks where they stand, as a power cut does. Chance comes
+//! from the node's own generator, so that what one node draws does not depend on what another does.
+
+use std::cell::RefCell;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use openraft_rt::{AsyncRuntime, OptionalSend};
+use openraft_rt_tokio::{TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch};
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+use tokio::task::{AbortHandle, JoinHandle};
+
+/// A group of tasks that live and die together: one controller or one host.
+#[derive(Debug)]
+pub struct Node {
+    dead: AtomicBool,
+    tasks: Mutex<Vec<AbortHandle>>,
+    chance: AtomicU64,
+}
+
+thread_local! {
+    static CURRENT: RefCell<Option<Arc<Node>>> = const { RefCell::new(None) };
+}
+
+impl Node {
+    /// Makes a node that draws its chance from `seed`.
+    pub fn new(seed: u64) -> Arc<Self> {
+        Arc::new(Self { dead: AtomicBool::new(false), tasks: Mutex::default(), chance: AtomicU64::new(seed) })
+    }
+
+    /// Ends every task of the node at once.
+    pub fn kill(&self) {
+        self.dead.store(true, Ordering::SeqCst);
+        for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
+            task.abort();
+        }
+    }
+
+    /// Returns the next random number of this node.
+    pub fn draw(&self) -> u64 {
+        const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
+        mix(self.chance.fetch_add(STEP, Ordering::SeqCst).wrapping_add(STEP))
+    }
+
+    /// Spawns a task on this node.
+    pub fn spawn<F>(self: &Arc<Self>, task: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let handle = in_the_world(Gate { node: Arc::clone(self), inner: Box::pin(task) });
+        let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        tasks.retain(|task| !task.is_finished());
+        tasks.push(handle.abort_handle());
+        handle
+    }
+
+    /// Returns the node whose task is being polled.
+    pub(super) fn current() -> Option<Arc<Self>> {
+        CURRENT.with_borrow(Clone::clone)
+    }
+}
+
+/// Spawns a task that belongs to no node: what is under way on the network outlives its sender.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that spawns; the simulation's runtime drops it all at its end"
+)]
+pub(super) fn in_the_world<F>(task: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    tokio::spawn(task)
+}
+
+/// SplitMix64's finalizer.
+pub(super) fn mix(mut number: u64) -> u64 {
+    number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    number ^ (number >> 31)
+}
+
+/// Lets a task run only while its node lives, and tells it which node that is.
+struct Gate<F> {
+    node: Arc<Node>,
+    inner: Pin<Box<F>>,
+}
+
+impl<F: Future> Future for Gate<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
+        if self.node.dead.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        let before = CURRENT.replace(Some(Arc::clone(&self.node)));
+        let polled = self.inner.as_mut().poll(context);
+        CURRENT.set(before);
+        polled
+    }
+}
+
+/// The runtime of everything in the simulation.
+#[derive(Debug)]
+pub struct SimRuntime;
+
+impl AsyncRuntime for SimRuntime {
+    type JoinError = tokio::task::JoinError;
+    type JoinHandle<T: OptionalSend + 'static> = JoinHandle<T>;
+    type Sleep = tokio::time::Sleep;
+    type Instant = TokioInstant;
+    type TimeoutError = tokio::time::error::Elapsed;
+    type Timeout<R, T: Future<Output = R> + OptionalSend> = tokio::time::Timeout<T>;
+    type ThreadLocalRng = SmallRng;
+    type Mpsc = TokioMpsc;
+    type Watch = TokioWatch;
+    type Oneshot = TokioOneshot;
+    type Mutex<T: OptionalSend + 'static> = TokioMutex<T>;
+
+    fn spawn<T>(future: T) -> Self::JoinHandle<T::Output>
+    where
+        T: Future + OptionalSend + 'static,
+        T::Output: OptionalSend + 'static,
+    {
+        let node = Node::current().expect("everything in the simulation runs on a node");
+        node.spawn(future)
+    }
+
+    fn sleep(duration: Duration) -> Self::Sleep {
+        tokio::time::sleep(duration)
+    }
+
+    fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
+        <TokioRuntime as AsyncRuntime>::sleep_until(deadline)
+    }
+
+    fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
+        tokio::time::timeout(duration, future)
+    }
+
+    fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
+        <TokioRuntime as AsyncRuntime>::timeout_at(deadline, future)
+    }
+
+    fn is_panic(error: &Self::JoinError) -> bool {
+        error.is_panic()
+    }
+
+    fn thread_rng() -> SmallRng {
+        SmallRng::seed_from_u64(Node::current().map_or(0, |node| node.draw()))
+    }
+
+    fn new(_threads: usize) -> Self {
+        Self
+    }
+
+    fn block_on<F, T>(&mut self, future: F) -> T
+    where
+        F: Future<Output = T>,
+    {
+        <TokioRuntime as AsyncRuntime>::new(1).block_on(future)
+    }
+
+    fn spawn_blocking<F, T>(work: F) -> impl Future<Output = Result<T, io::Error>> + Send
+    where
+        F: FnOnce() -> T + Send + 'static,
+        T: Send + 'static,
+    {
+        std::future::ready(Ok(work()))
+    }
+}
