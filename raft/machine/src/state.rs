@@ -30,6 +30,7 @@ pub use fence::{Fence, Permit, Proof, ProofClass, Stage};
 pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};
 pub use instance::{Assignment, Instance, Recovery, RecoveryStage};
+pub(crate) use recovery::runs_on;
 pub use settings::{SETTINGS_FORMAT_HELP, Settings};
 use table::Table;
 

@@ -1,7 +1,7 @@
 //! Brakes: what holds a fence back. The leader asks them before it proposes, and `State::apply` asks them again, so
 //! that they hold across leader changes (promise S5).
 
-use crate::{Host, HostState, Reason, SegmentId, Stage, State};
+use crate::{Host, HostState, ProofClass, Reason, SegmentId, Stage, State};
 
 /// Returns the first brake that holds the fence of a lost host back.
 ///
@@ -12,7 +12,7 @@ pub(crate) fn holds(state: &State, host: &Host) -> Option<Reason> {
         return Some(Reason::Disarmed);
     }
     let Some(enrolment) = &host.enrolment else { return Some(Reason::NotEnrolled) };
-    if rebooted(host) {
+    if rebooted(host) && cluster.settings.proofs.contains(&ProofClass::NewBootId) {
         return None;
     }
     if host.maintenance.is_some() {
@@ -33,9 +33,11 @@ pub(crate) fn rebooted(host: &Host) -> bool {
     }
 }
 
+/// A fence that waits for a person is not in flight: one dead BMC must not keep every other host from being fenced. The
+/// storm window goes on counting it.
 fn in_flight(state: &State) -> Option<Reason> {
     let max = state.settings().fences_in_flight_max;
-    let open = state.fences().filter(|fence| !matches!(fence.stage, Stage::Proven { .. })).count();
+    let open = state.fences().filter(|fence| fence.stage == Stage::Working).count();
     let in_flight = u32::try_from(open).unwrap_or(u32::MAX);
     (in_flight >= max).then_some(Reason::FencesInFlight { in_flight, max })
 }

@@ -28,7 +28,7 @@ impl Room {
             }
         }
         for instance in state.instances() {
-            let (holder, _, _) = instance.holder();
+            let Some((holder, _, _)) = instance.holder() else { continue };
             let Some(free) = hosts.get_mut(holder) else { continue };
             if instance.state != InstanceState::Stopped {
                 free.memory_mib = free.memory_mib.saturating_sub(instance.memory_mib);

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::placement::Room;
 use super::report::{Decision, Reason};
+use crate::state::runs_on;
 use crate::{
     Change, Destination, Host, HostId, Instance, Move, Parking, Recovery, RecoveryStage, SegmentId, State, Token, View,
 };
@@ -50,6 +51,9 @@ fn destination(
     let segment = state.host(&instance.owner)?.segment()?;
     if !state.segment(segment)?.evacuation_enabled {
         return Some(Destination::Parked(Parking::EvacuationDisabled));
+    }
+    if let Some((host, boot)) = runs_on(state, instance.id).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
+        return Some(Destination::Host { host, boot });
     }
     let refused_by = match &recovery.stage {
         RecoveryStage::Refused { refusal, .. } if recovery.refusals >= settings.max_restart_attempts => {

@@ -7,15 +7,18 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::apply::Effect;
-use super::{HostState, State, recovery};
+use super::{Host, HostState, State, recovery, vote};
 use crate::policy::guard;
 use crate::{
-    Actor, BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Rejected,
-    Reply, Settings, Token, Verdict, Work,
+    Actor, BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal,
+    Rejected, Reply, Settings, Token, Uncertainty, Verdict, Work,
 };
 
 /// Permits remembered per fence; the oldest go first, long after their late delivery is over.
 const PERMITS_MAX: usize = 64;
+
+/// A host that is heard in another boot gets this long to report it, which proves the old boot over without cutting power.
+const REPORT_GRACE: Millis = Millis(5000);
 
 /// Proven fences that are remembered for `fence status`.
 const FENCES_MAX: usize = 1000;
@@ -39,7 +42,7 @@ pub struct Fence {
     pub attempt: u32,
     /// Failed attempts at this level in this round.
     pub failed: u32,
-    /// Levels that refused; they are not asked again until the host is enrolled anew (rule 11).
+    /// Levels whose devices refused; they are not asked again until the host is enrolled anew (rule 11).
     pub refused: BTreeSet<u8>,
     /// The next attempt waits for this.
     pub not_before: ClusterTime,
@@ -185,6 +188,7 @@ pub(super) fn decide(state: &mut State, at: LogIndex, name: &HostId, lost_at: Lo
 fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: LogIndex) -> Token {
     forget_oldest(state);
     let token = Token(at);
+    let grace = if vote::another_boot_is_heard(state, name, boot) { REPORT_GRACE } else { Millis::ZERO };
     let decided = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
     let fence = Fence {
         token,
@@ -196,7 +200,7 @@ fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: L
         attempt: 1,
         failed: 0,
         refused: BTreeSet::new(),
-        not_before: decided,
+        not_before: decided.after(grace),
         permits: Vec::new(),
         stage: Stage::Working,
         started: 0,
@@ -233,8 +237,13 @@ pub(super) fn grant(state: &mut State, at: LogIndex, token: Token, request: Requ
         return Err(Rejected::Invalid("the permit asks for a longer life than the settings allow".into()));
     }
     let clock = cluster.clock;
+    let settings = state.settings();
+    let outlived = state
+        .fences
+        .get(&token)
+        .is_some_and(|fence| state.hosts.get(&fence.host).is_some_and(|host| fence.is_outlived(host, &settings)));
     let fence = open_fence(state, token)?;
-    if fence.level != request.level {
+    if fence.level != request.level || outlived {
         return Err(Rejected::NoParent(token.0));
     }
     if fence.permits.len() >= PERMITS_MAX {
@@ -272,7 +281,9 @@ pub(super) fn result(
     let given = fence.permits.iter().find(|given| given.at == permit && !given.ended);
     let level = given.ok_or(Rejected::NoParent(permit))?.level;
     let complete = outcomes.len() == devices(level) && !outcomes.is_empty();
-    let doubt = outcomes.iter().find_map(not_off);
+    // A refusal among doubts decides: a device that refused its password is not asked again.
+    let bad: Vec<Outcome<()>> = outcomes.iter().filter_map(not_off).collect();
+    let doubt = bad.iter().find(|outcome| matches!(outcome, Outcome::Refused(_))).or(bad.first()).cloned();
     let levels = state.hosts.get(&host).and_then(|row| row.enrolment.as_ref()).map_or(0, |row| row.levels.len());
 
     let fence = open_fence(state, token)?;
@@ -307,7 +318,7 @@ impl Fence {
     fn attempt_failed(&mut self, why: &Outcome<()>, levels: usize, clock: ClusterTime, settings: &Settings) -> bool {
         self.attempt += 1;
         self.failed += 1;
-        let refused = matches!(why, Outcome::Refused(_));
+        let refused = matches!(why, Outcome::Refused(refusal) if *refusal != Refusal::PermitEnded);
         if refused {
             self.refused.insert(self.level);
         } else if self.failed < settings.attempts_per_level && self.stage == Stage::Working {
@@ -339,9 +350,20 @@ impl Fence {
         }
         self.level = 0;
         self.failed = 0;
+        self.attempt += 1;
         self.refused.clear();
         self.not_before = self.decided;
         self.stage = Stage::Working;
+        // What the old devices say proves nothing. The permits' ends stay: a late order to them may still arrive.
+        for permit in &mut self.permits {
+            permit.ended = true;
+        }
+    }
+
+    /// Returns whether the host reports another boot, which the settings take for a proof: then no power is cut.
+    fn is_outlived(&self, host: &Host, settings: &Settings) -> bool {
+        let reported = host.agent.as_ref().map(|agent| agent.boot);
+        settings.proofs.contains(&ProofClass::NewBootId) && reported.is_some() && reported != self.boot
     }
 }
 
@@ -375,6 +397,8 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
         HostState::Lost { boot, at } => Some((boot, at)),
         HostState::Fencing { .. } => None,
         HostState::Fenced { .. } => return Ok((Reply::Done, Vec::new())),
+        // After a power cut of everything no controller has seen it yet, so none can call it lost. A person may.
+        HostState::Up { boot } if is_unseen_by_a_majority(state, host) => Some((boot, at)),
         HostState::New | HostState::Up { .. } => return Err(Rejected::HostLives(name.clone())),
     };
     if lives {
@@ -392,6 +416,13 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
     };
     events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: reason.into() }));
     Ok((Reply::Fence(token), events))
+}
+
+/// Returns whether a majority of voters watched for the host since they started and never saw it.
+fn is_unseen_by_a_majority(state: &State, host: &Host) -> bool {
+    let never_seen = Verdict::CannotTell(Uncertainty::NeverSeen);
+    let unseen = host.votes.values().filter(|vote| vote.verdict == never_seen).count();
+    state.cluster().is_some_and(|cluster| unseen >= cluster.majority())
 }
 
 fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
@@ -416,9 +447,10 @@ fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Eve
 /// Returns the attempts to make now.
 pub(super) fn work(state: &State) -> Vec<Work> {
     let open = state.fences.values().filter(|fence| !matches!(fence.stage, Stage::Proven { .. }));
+    let settings = state.settings();
     open.filter(|fence| !fence.refused.contains(&fence.level))
         .filter_map(|fence| {
-            let host = state.hosts.get(&fence.host)?;
+            let host = state.hosts.get(&fence.host).filter(|host| !fence.is_outlived(host, &settings))?;
             let level = host.enrolment.as_ref()?.levels.get(usize::from(fence.level))?;
             Some(Work::Fence(FenceWork {
                 token: fence.token,

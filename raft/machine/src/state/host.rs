@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Effect;
-use super::{Stage, State, instance};
+use super::{Instance, RecoveryStage, Stage, State, instance};
 use crate::{
     AgentReport, BootId, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState, LogIndex, Reason,
     Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
@@ -180,6 +180,9 @@ pub(super) fn set_maintenance(state: &mut State, at: LogIndex, name: &HostId, re
 /// A report of another boot than the admitted one means that the admitted boot is over (rule 40): the host is lost,
 /// however healthy the new boot looks.
 pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &AgentReport) -> Effect {
+    if is_over(state, name, report.boot) {
+        return Err(Rejected::WrongBoot(name.clone()));
+    }
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
     let mut events = Vec::new();
     let boot_before = host.agent.as_ref().map(|agent| agent.boot);
@@ -197,6 +200,17 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     }
     events.extend(instance::inventory(state, at, name, report, &running_before));
     Ok((Reply::Done, events))
+}
+
+/// Returns whether a boot is known to be over: lost or fenced, and the agent has reported another since.
+///
+/// A report of it is late. Taken for news it would turn the clock back and make the living boot look like the dead one.
+fn is_over(state: &State, name: &HostId, boot: BootId) -> bool {
+    let Some(host) = state.hosts.get(name) else { return false };
+    let reported_since = host.agent.as_ref().is_some_and(|agent| agent.boot != boot);
+    let lost = matches!(host.state, HostState::Lost { boot: lost, .. } if lost == boot);
+    let fenced = state.fences.values().any(|fence| fence.host == *name && fence.boot == Some(boot));
+    reported_since && (lost || fenced)
 }
 
 pub(super) fn admit(state: &mut State, name: &HostId, boot: BootId) -> Effect {
@@ -248,12 +262,18 @@ pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: crate::Clus
     reasons
 }
 
+/// What is parked does not keep the host away: its room may be the very thing that is missing.
+///
 /// Total loss has its own path: with no host up there is no other home, so the instances wait for this host (rule 41).
 fn instances_left(state: &State, host: &Host) -> Option<Reason> {
     let strays = host.agent.as_ref().map_or(0, |agent| {
-        agent.running.iter().filter(|id| state.instance(id).is_some_and(|row| *row.holder().0 != host.id)).count()
+        agent.running.iter().filter(|id| state.instance(id).is_some_and(|row| !row.is_held_by(&host.id))).count()
     });
-    let owned = state.instances.values().filter(|row| row.owner == host.id && row.recovery.is_some()).count();
+    let on_its_way = |row: &&Instance| {
+        let stage = row.recovery.as_ref().map(|recovery| &recovery.stage);
+        row.owner == host.id && stage.is_some_and(|stage| !matches!(stage, RecoveryStage::Parked(_)))
+    };
+    let owned = state.instances.values().filter(on_its_way).count();
     let nobody_up = state.hosts.values().all(|other| other.up_boot().is_none());
     let left = if nobody_up { strays } else { strays + owned };
     (left > 0).then(|| Reason::WaitsForInstances { left: u32::try_from(left).unwrap_or(u32::MAX) })

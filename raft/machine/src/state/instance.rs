@@ -85,12 +85,19 @@ impl Instance {
 
     /// Returns the host that may run it, the decision that says so, and the boot that it is bound to, if to one.
     ///
-    /// This is what an agent asks before it starts anything.
-    pub fn holder(&self) -> (&HostId, Token, Option<BootId>) {
-        match self.assignment() {
-            Some(assignment) => (&assignment.host, assignment.token, Some(assignment.boot)),
-            None => (&self.owner, self.token, None),
+    /// This is what an agent asks before it starts anything. `None` while its old host is fenced and no new one is
+    /// chosen: then nobody may run it, not even the old host in another boot.
+    pub fn holder(&self) -> Option<(&HostId, Token, Option<BootId>)> {
+        match (&self.recovery, self.assignment()) {
+            (_, Some(assignment)) => Some((&assignment.host, assignment.token, Some(assignment.boot))),
+            (None, None) => Some((&self.owner, self.token, None)),
+            (Some(_), None) => None,
         }
+    }
+
+    /// Returns whether the log lets `host` run it.
+    pub(crate) fn is_held_by(&self, host: &HostId) -> bool {
+        self.holder().is_some_and(|(holder, _, _)| holder == host)
     }
 }
 
@@ -113,7 +120,7 @@ pub(super) fn inventory(
         events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
     }
     if may_own {
-        mark_missing_as_stopped(state, host, report);
+        mark_missing_as_stopped(state, host, report, running_before);
     }
     events
 }
@@ -196,13 +203,19 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.state = row.state;
 }
 
-fn mark_missing_as_stopped(state: &mut State, host: &HostId, report: &AgentReport) {
+/// Only what an earlier report showed running can go missing: a list from before a start says nothing about it.
+fn mark_missing_as_stopped(
+    state: &mut State,
+    host: &HostId,
+    report: &AgentReport,
+    running_before: &BTreeSet<InstanceId>,
+) {
     let reported: BTreeSet<InstanceId> = report.instances.iter().map(|row| row.id).collect();
     let missing: Vec<InstanceId> = state
         .instances
         .values()
         .filter(|row| row.owner == *host && row.recovery.is_none() && row.state != InstanceState::Stopped)
-        .filter(|row| !reported.contains(&row.id))
+        .filter(|row| running_before.contains(&row.id) && !reported.contains(&row.id))
         .map(|row| row.id)
         .collect();
     for id in missing {

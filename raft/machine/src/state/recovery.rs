@@ -1,7 +1,7 @@
 //! Recoveries: from a proven fence to instances that run again.
 
 use super::apply::Effect;
-use super::{Assignment, HostState, Recovery, RecoveryStage, Stage, State};
+use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State};
 use crate::{
     Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Refusal, Rejected, Reply,
     StartWork, StopWork, Token, Work,
@@ -79,9 +79,22 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
             if target.up_boot() != Some(*boot) || target.maintenance.is_some() {
                 return Err(Rejected::WrongBoot(host.clone()));
             }
-            Ok(())
+            match runs_on(state, step.instance) {
+                Some(other) if other.id != *host => Err(Rejected::NoAssignment(step.instance)),
+                Some(_) | None => Ok(()),
+            }
         }
     }
+}
+
+/// Returns the admitted host that an instance in recovery already runs on, as its agent says.
+///
+/// A live migration can finish while its source is being fenced. Then the instance is there, and only there it may go.
+pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
+    state.hosts.values().find(|host| {
+        let agent = host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot));
+        agent.is_some_and(|agent| agent.running.contains(&id))
+    })
 }
 
 pub(super) fn result(state: &mut State, id: InstanceId, token: Token, outcome: &Outcome<InstanceState>) -> Effect {
@@ -171,9 +184,13 @@ fn strays(state: &State) -> impl Iterator<Item = Work> {
         agent.into_iter().flat_map(move |agent| {
             agent.running.iter().filter_map(move |id| {
                 let row = state.instances.get(id)?;
-                let (holder, token, _) = row.holder();
-                (*holder != host.id)
-                    .then(|| Work::Stop(StopWork { token, instance: *id, host: host.id.clone(), boot: agent.boot }))
+                let token = match (row.holder(), &row.recovery) {
+                    (Some((holder, _, _)), _) if *holder == host.id => return None,
+                    (Some((_, token, _)), _) => token,
+                    (None, Some(recovery)) => recovery.fence,
+                    (None, None) => return None,
+                };
+                Some(Work::Stop(StopWork { token, instance: *id, host: host.id.clone(), boot: agent.boot }))
             })
         })
     })

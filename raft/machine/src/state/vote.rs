@@ -2,7 +2,7 @@
 
 use super::apply::Effect;
 use super::{CastVote, HostState, State};
-use crate::{ControllerId, Event, HostId, LogIndex, Rejected, Reply, Vote};
+use crate::{BootId, ControllerId, Event, HostId, LogIndex, Rejected, Reply, Verdict, Vote};
 
 pub(super) fn cast(state: &mut State, at: LogIndex, controller: ControllerId, votes: &[Vote]) -> Effect {
     let cluster = state.cluster().ok_or(Rejected::NoCluster)?;
@@ -36,10 +36,26 @@ pub(super) fn voters_changed(state: &mut State, at: LogIndex) -> Vec<Event> {
     events
 }
 
-/// Returns how many current voters condemn the host.
-pub(crate) fn condemning(state: &State, host: &HostId) -> usize {
+/// Returns how many current voters condemn the boot that the host was admitted in: they see it dead, or hear another
+/// boot, which means the same for everything that ran in the old one (rule 40).
+fn condemning(state: &State, host: &HostId) -> usize {
     let (Some(cluster), Some(host)) = (state.cluster(), state.hosts.get(host)) else { return 0 };
-    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && vote.verdict.condemns()).count()
+    let admitted = match host.state {
+        HostState::Up { boot } | HostState::Lost { boot, .. } => Some(boot),
+        HostState::New | HostState::Fencing { .. } | HostState::Fenced { .. } => None,
+    };
+    let condemns = |verdict: Verdict| match verdict {
+        Verdict::Alive { boot } => admitted.is_some_and(|admitted| admitted != boot),
+        Verdict::Unreachable | Verdict::PoweredOff => true,
+        Verdict::CannotTell(_) => false,
+    };
+    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && condemns(vote.verdict)).count()
+}
+
+/// Returns whether some voter hears the host in another boot.
+pub(super) fn another_boot_is_heard(state: &State, host: &HostId, boot: BootId) -> bool {
+    let votes = state.hosts.get(host).into_iter().flat_map(|host| host.votes.values());
+    votes.into_iter().any(|vote| matches!(vote.verdict, Verdict::Alive { boot: heard } if heard != boot))
 }
 
 /// A lost host becomes up again only while nothing is decided, and only in the boot that was lost (rules 40 and 42).

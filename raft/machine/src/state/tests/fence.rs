@@ -165,6 +165,14 @@ fn a_refused_password_is_never_tried_again() {
 }
 
 #[test]
+fn a_permit_that_ran_out_is_no_refusal_of_the_device() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let seen = attempts(&mut rig, token, &Outcome::Refused(Refusal::PermitEnded), 2);
+    assert_eq!(seen, [(0, 0), (0, 1000)]);
+}
+
+#[test]
 fn a_new_boot_proves_the_old_one_dead() {
     let mut rig = Rig::green();
     let token = rig.decide(2);
@@ -220,4 +228,108 @@ fn a_host_returns_only_when_a_majority_hears_its_present_boot() {
     assert_eq!(rig.refused(admit.clone()), waits);
     rig.vote(2, 2, Verdict::Alive { boot: boot(12) });
     rig.ok(admit);
+}
+
+#[test]
+fn a_late_report_of_a_dead_boot_is_no_news() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    rig.report(2, 12, &[]);
+    rig.ok(Change::FenceNewBoot { token, boot: boot(12) });
+    let late = crate::AgentReport { boot: boot(2), system_uuid: None, memory_mib: 1024, instances: Vec::new() };
+    let late = Change::AgentReport { host: host(2), report: late };
+    assert_eq!(rig.refused(late.clone()), Rejected::WrongBoot(host(2)));
+    rig.ok(Change::RecoveryPlan {
+        token,
+        moves: vec![crate::Move {
+            instance: super::rig::instance(2),
+            to: crate::Destination::Parked(crate::Parking::NoRoom),
+        }],
+    });
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    assert_eq!(rig.refused(late), Rejected::WrongBoot(host(2)));
+    assert_eq!(rig.state.host(&host(2)).unwrap().up_boot(), Some(boot(12)));
+}
+
+#[test]
+fn what_the_old_devices_said_proves_nothing_after_a_new_enrolment() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let permit = rig.permit(token);
+    let before: Vec<_> = rig.state.work().iter().map(Work::id).collect();
+    let change = rig.enrolment(2, 1);
+    rig.ok(change);
+    assert_eq!(rig.refused(Change::FenceResult { token, permit, outcomes: vec![OFF] }), Rejected::NoParent(permit));
+    let after: Vec<_> = rig.state.work().iter().map(Work::id).collect();
+    assert_ne!(before, after, "the running attempt is another one's");
+}
+
+#[test]
+fn a_rebooted_host_is_not_powered_off() {
+    let mut rig = Rig::green();
+    rig.report(2, 12, &[]);
+    let HostState::Lost { at, .. } = rig.state.host(&host(2)).unwrap().state else { panic!("it is lost") };
+    rig.ok(Change::FenceDecide { host: host(2), lost_at: at });
+    let token = Token(LogIndex(rig.index));
+    assert_eq!(rig.state.work(), Vec::new());
+    let grant = Change::PermitGrant { token, executor: ControllerId(1), level: 0, life: Millis(1000) };
+    assert_eq!(rig.refused(grant), Rejected::NoParent(token.0));
+}
+
+#[test]
+fn every_brake_holds_for_a_reboot_that_is_no_proof() {
+    let mut rig = Rig::green();
+    let proofs = [crate::ProofClass::PowerOffVerified].into();
+    rig.ok(Change::SettingsSet { settings: Settings { proofs, ..Settings::default() } });
+    rig.ok(Change::HostMaintenance { host: host(2), reason: Some("firmware".into()) });
+    rig.report(2, 12, &[]);
+    let HostState::Lost { at, .. } = rig.state.host(&host(2)).unwrap().state else { panic!("it is lost") };
+    let decide = Change::FenceDecide { host: host(2), lost_at: at };
+    assert_eq!(rig.refused(decide), Rejected::Held(Reason::Maintenance));
+}
+
+#[test]
+fn a_host_that_is_only_heard_in_another_boot_is_lost_and_gets_time_to_report_it() {
+    let mut rig = Rig::green();
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    let HostState::Lost { at, .. } = rig.state.host(&host(2)).unwrap().state else { panic!("it is lost") };
+    rig.ok(Change::FenceDecide { host: host(2), lost_at: at });
+    let Work::Fence(work) = &rig.state.work()[0] else { panic!("a fence is due") };
+    assert_eq!(work.not_before, crate::ClusterTime(rig.clock + 5000));
+}
+
+#[test]
+fn a_fence_that_waits_for_a_person_does_not_hold_others_back() {
+    let mut rig = Rig::green();
+    rig.ok(Change::SettingsSet { settings: Settings { fences_in_flight_max: 1, ..Settings::default() } });
+    let token = rig.decide(1);
+    let lost_at = rig.lose(2);
+    let decide = Change::FenceDecide { host: host(2), lost_at };
+    assert_eq!(rig.refused(decide.clone()), Rejected::Held(Reason::FencesInFlight { in_flight: 1, max: 1 }));
+    attempts(&mut rig, token, &Outcome::Unknown(Doubt::Timeout), 3);
+    rig.ok(decide);
+}
+
+#[test]
+fn a_refusal_among_doubts_closes_the_level() {
+    let mut rig = Rig::green();
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 2) else { unreachable!() };
+    let second = enrolment.levels.remove(1).devices;
+    enrolment.levels[0].devices.extend(second);
+    rig.ok(Change::HostEnrol { host: name, enrolment });
+    let token = rig.decide(2);
+    let permit = rig.permit(token);
+    let outcomes = vec![Outcome::Unknown(Doubt::Timeout), Outcome::Refused(Refusal::Credentials)];
+    rig.ok(Change::FenceResult { token, permit, outcomes });
+    assert_eq!(rig.state.work(), Vec::new());
+}
+
+#[test]
+fn a_person_may_vouch_for_a_host_that_no_controller_has_seen_since_it_started() {
+    let mut rig = Rig::green();
+    let confirm = Change::HostConfirmDead { host: host(2), reason: "hangs in its firmware".into() };
+    rig.vote_all(2, Verdict::CannotTell(crate::Uncertainty::NeverSeen));
+    rig.ok(confirm);
+    assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { .. }));
 }

@@ -65,7 +65,7 @@ fn an_unknown_start_stays_assigned_and_a_refused_one_may_go_elsewhere() {
     assert_eq!(rig.state.work(), Vec::new());
     rig.ok(plan(fence, 2, to(1, 1)));
     let row = rig.state.instance(&instance(2)).unwrap();
-    assert_eq!(row.holder(), (&host(1), Token(LogIndex(rig.index)), Some(boot(1))));
+    assert_eq!(row.holder(), Some((&host(1), Token(LogIndex(rig.index)), Some(boot(1)))));
 }
 
 #[test]
@@ -152,4 +152,51 @@ fn a_live_migration_moves_the_owner_when_the_source_lets_go() {
     rig.report(2, 2, &[]);
     rig.report(3, 3, &[2, 3]);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3));
+}
+
+#[test]
+fn a_migration_that_finishes_while_its_source_is_fenced_keeps_its_only_copy() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    rig.report(3, 3, &[2, 3]);
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![super::rig::OFF] });
+    assert_eq!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(instance(2)), "it runs on host3");
+    rig.ok(plan(token, 2, to(3, 3)));
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3));
+}
+
+#[test]
+fn nobody_may_run_an_instance_between_its_old_host_and_its_new_one() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().holder(), None);
+    rig.report(2, 12, &[2]);
+    let ids: Vec<WorkId> = rig.state.work().iter().map(Work::id).collect();
+    assert_eq!(ids, [WorkId::Stop { instance: instance(2), host: host(2), boot: boot(12) }], "started by itself");
+    rig.ok(plan(token, 2, Destination::Parked(Parking::NoRoom)));
+    assert_eq!(rig.state.work().len(), 1, "parked or not, the copy has to go");
+}
+
+#[test]
+fn parked_instances_do_not_keep_their_host_away() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, Destination::Parked(Parking::NoRoom)));
+    rig.report(2, 12, &[]);
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    rig.ok(plan(token, 2, to(2, 12)));
+}
+
+#[test]
+fn a_list_from_before_a_start_does_not_stop_the_instance() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    rig.ok(result(2, Token(LogIndex(rig.index)), RUNS));
+    rig.report(3, 3, &[3]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
 }
