@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorumfence_machine::{Doubt, Outcome, Power, Refusal, SystemUuid};
 use tokio::time::{Instant, sleep};
 
-use super::sequence::{IdentityCheck, Moment, OffOrder, OffProof, ensure_off, read_off_twice};
+use super::sequence::{Expected, IdentityCheck, Moment, OffOrder, OffProof, ensure_off, read_off_twice};
 use crate::order::{FenceDevice, FenceSession};
 
 /// Time for an order on a healthy network.
@@ -170,7 +170,7 @@ pub async fn another_machine_is_refused_and_gets_no_order<B: Bench>(bench: &B) {
     let before = bench.orders();
     for power in [Power::On, Power::Off] {
         bench.switch(power);
-        let order = OffOrder { expected: Some(other), deadline: PATIENCE };
+        let order = OffOrder { expected: Expected::IfNamed(other), deadline: PATIENCE };
         let outcome = ensure_off(&bench.device(), order, || true, |_, _| {}).await;
         assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
         assert_eq!(read_off_twice(&bench.device(), order).await, Outcome::Refused(Refusal::WrongMachine));
@@ -302,7 +302,7 @@ pub async fn bad_weather_changes_no_answer<B: StormyBench>(bench: &B, weather: W
 }
 
 fn order<B: Bench>(bench: &B) -> OffOrder {
-    OffOrder { expected: bench.machine(), deadline: PATIENCE }
+    OffOrder { expected: Expected::of(bench.machine(), None), deadline: PATIENCE }
 }
 
 fn expected_check<B: Bench>(bench: &B) -> IdentityCheck {

@@ -27,10 +27,32 @@ const POLL_MAX: Duration = Duration::from_millis(500);
 /// What is to be off, and how long proving it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffOrder {
-    /// The machine that is meant, as its own firmware names it; `None` skips the comparison.
-    pub expected: Option<SystemUuid>,
+    /// The machine that is meant.
+    pub expected: Expected,
     /// Time for the whole sequence. MUST NOT be longer than what is left of the permit.
     pub deadline: Duration,
+}
+
+/// The machine that is meant, as its own firmware names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// Nobody knows: there is nothing to compare with.
+    Unknown,
+    /// The agent read it from SMBIOS; the device has never named one and need not.
+    IfNamed(SystemUuid),
+    /// The device named it at enrolment. A device that names none is another device, and refused.
+    Named(SystemUuid),
+}
+
+impl Expected {
+    /// Returns what to expect of a device that named `enrolled` at enrolment, of a host whose agent reports `reported`.
+    pub fn of(enrolled: Option<SystemUuid>, reported: Option<SystemUuid>) -> Self {
+        match (enrolled, reported) {
+            (Some(machine), _) => Self::Named(machine),
+            (None, Some(machine)) => Self::IfNamed(machine),
+            (None, None) => Self::Unknown,
+        }
+    }
 }
 
 /// A host's power was read Off twice, in two sessions, and if it had been on, it was ordered off in between.
@@ -165,8 +187,13 @@ async fn read_anew<D: FenceDevice>(device: &D, run: &Run) -> Result<(Power, Iden
 
 async fn open_checked<D: FenceDevice>(device: &D, run: &Run) -> Result<(D::Session, IdentityCheck), Stop> {
     let mut session = run.within(device.open(run.left())).await?;
-    let Some(expected) = run.order.expected else { return Ok((session, IdentityCheck::NotAsked)) };
+    let (expected, must_be_named) = match run.order.expected {
+        Expected::Unknown => return Ok((session, IdentityCheck::NotAsked)),
+        Expected::IfNamed(machine) => (machine, false),
+        Expected::Named(machine) => (machine, true),
+    };
     let checked = match run.within(session.identity(run.left())).await {
+        Ok(None) if must_be_named => Err(Stop::Refused(Refusal::WrongMachine)),
         Ok(None) => Ok(IdentityCheck::NotOffered),
         Ok(Some(reported)) if same_machine(reported, expected) => Ok(IdentityCheck::Matched),
         Ok(Some(_)) => Err(Stop::Refused(Refusal::WrongMachine)),

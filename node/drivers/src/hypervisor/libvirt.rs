@@ -12,7 +12,8 @@
 //!
 //! Definitions come out of libvirt with their passwords (`VIR_DOMAIN_XML_SECURE`); nothing here logs one.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +37,7 @@ pub const CALLS_MAX: usize = 4;
 pub struct Libvirt {
     link: Arc<Link>,
     seats: Arc<Semaphore>,
+    starting: Arc<Mutex<BTreeSet<InstanceId>>>,
     change: Arc<Notify>,
 }
 
@@ -43,7 +45,12 @@ impl Libvirt {
     /// Returns the hypervisor behind `uri`, such as `qemu:///system`. Connects with the first order.
     pub fn new(uri: &str) -> Self {
         let change = Arc::new(Notify::new());
-        Self { link: Arc::new(Link::new(uri, Arc::clone(&change))), seats: Arc::new(Semaphore::new(CALLS_MAX)), change }
+        Self {
+            link: Arc::new(Link::new(uri, Arc::clone(&change))),
+            seats: Arc::new(Semaphore::new(CALLS_MAX)),
+            starting: Arc::default(),
+            change,
+        }
     }
 
     /// Runs `order` on a thread of its own and waits for it until the deadline.
@@ -103,7 +110,17 @@ impl Hypervisor for Libvirt {
                 return Outcome::Refused(Refusal::Hypervisor);
             }
         }
-        self.call(deadline, move |session| calls::start(session, &order)).await
+        // A start that was given up may still take effect in libvirt: until it came back nobody knows, and a second one
+        // that fails must not be taken for an answer.
+        let Some(turn) = Turn::take(&self.starting, order.instance) else {
+            return Outcome::Unknown(Doubt::Busy);
+        };
+        self.call(deadline, move |session| {
+            let started = calls::start(session, &order);
+            drop(turn);
+            started
+        })
+        .await
     }
 
     async fn stop(&self, instance: InstanceId, deadline: Duration) -> Outcome<InstanceState> {
@@ -112,6 +129,27 @@ impl Hypervisor for Libvirt {
 
     async fn changed(&self) {
         self.change.notified().await;
+    }
+}
+
+/// One instance's start under way, from the order until libvirt came back, however late.
+#[derive(Debug)]
+struct Turn {
+    starting: Arc<Mutex<BTreeSet<InstanceId>>>,
+    instance: InstanceId,
+}
+
+impl Turn {
+    /// Returns `None` while another start of the instance is under way.
+    fn take(starting: &Arc<Mutex<BTreeSet<InstanceId>>>, instance: InstanceId) -> Option<Self> {
+        let is_first = starting.lock().unwrap_or_else(PoisonError::into_inner).insert(instance);
+        is_first.then(|| Self { starting: Arc::clone(starting), instance })
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.starting.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.instance);
     }
 }
 

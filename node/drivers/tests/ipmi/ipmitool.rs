@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorumfence_drivers::fencing::conformance::Bench;
 use quorumfence_drivers::fencing::ipmi::Bmc;
-use quorumfence_drivers::fencing::sequence::{OffOrder, ensure_off, read_off_twice};
+use quorumfence_drivers::fencing::sequence::{Expected, OffOrder, ensure_off, read_off_twice};
 use quorumfence_drivers::order::DeviceAccess;
 use quorumfence_machine::{Outcome, Power, SystemUuid};
 
@@ -29,7 +29,7 @@ fn ipmitool(bench: &BmcBench, arguments: &str) -> String {
 }
 
 fn order() -> OffOrder {
-    OffOrder { expected: None, deadline: PATIENCE }
+    OffOrder { expected: Expected::Unknown, deadline: PATIENCE }
 }
 
 async fn agree(maker: Maker) {

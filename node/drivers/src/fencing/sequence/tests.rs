@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorumfence_machine::{Doubt, Outcome, Power, Refusal, SystemUuid};
 use tokio::time::sleep;
 
-use super::{IdentityCheck, Moment, OffOrder, OffProof, ensure_off, read_off_twice};
+use super::{Expected, IdentityCheck, Moment, OffOrder, OffProof, ensure_off, read_off_twice};
 use crate::order::{FenceDevice, FenceSession};
 
 const MACHINE: SystemUuid = SystemUuid([0x5a; 16]);
@@ -99,7 +99,7 @@ impl FenceSession for Scripted {
 }
 
 fn order() -> OffOrder {
-    OffOrder { expected: Some(MACHINE), deadline: Duration::from_secs(60) }
+    OffOrder { expected: Expected::IfNamed(MACHINE), deadline: Duration::from_secs(60) }
 }
 
 /// Runs the whole script, and returns the outcome and the moments.
@@ -262,4 +262,14 @@ async fn evidence_of_off_needs_two_sessions_and_evidence_of_on_one() {
         assert_eq!(read_off_twice(&device, order()).await, expected, "{script:?}");
         assert_eq!(device.left(), [], "{script:?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_device_that_names_no_machine_any_more_is_another_device() {
+    use Line::{Closes, Names, Open};
+    let device = Scripted::new(&[Open, Names(None), Closes]);
+    let order = OffOrder { expected: Expected::of(Some(MACHINE), None), ..order() };
+    let outcome = ensure_off(&device, order, || true, |_, _| {}).await;
+    assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
+    assert_eq!(device.left(), []);
 }

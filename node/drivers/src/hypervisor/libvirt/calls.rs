@@ -29,13 +29,30 @@ pub(super) fn inventory(session: &Session) -> Result<Vec<Domain>, Failure> {
     let mut domains = Vec::new();
     for guest in session.connect().list_all_domains(0)? {
         match describe(&guest) {
-            Ok(domain) => domains.extend(domain),
+            Ok(domain) => {
+                if domain.as_ref().is_some_and(|domain| domain.ha_enabled) {
+                    forbid_autostart(&guest);
+                }
+                domains.extend(domain);
+            }
             Err(Failure::Libvirt(error)) if error.code() == ErrorNumber::NoDomain.into() => {}
             Err(failure) => return Err(failure),
         }
     }
     domains.sort_by_key(|domain| domain.instance);
     Ok(domains)
+}
+
+/// Takes an opted-in domain's autostart away: its host may come back after the log gave it to another.
+fn forbid_autostart(guest: &Guest) {
+    // A transient domain has none, and libvirt says so with an error.
+    if !guest.autostart().unwrap_or(false) {
+        return;
+    }
+    match guest.set_autostart(false) {
+        Ok(()) => tracing::info!(name = ?guest.name(), "switched autostart off: only the log starts this instance"),
+        Err(error) => tracing::warn!(name = ?guest.name(), %error, "autostart cannot be switched off"),
+    }
 }
 
 /// Starts the instance as a transient domain, after removing any definition that could start it by itself.
