@@ -1,0 +1,82 @@
+//! What the hypervisor knows, as the report that controllers get.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorumfence_drivers::order::{Domain, Hypervisor};
+use quorumfence_machine::{AgentReport, Doubt, InstanceReport, Outcome};
+use quorumfence_raft::Runtime;
+
+use super::Shared;
+use crate::environment::AgentEnvironment;
+
+/// The hypervisor's time to list its instances.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// How much later than its deadline the driver is given up.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// The inventory is read this often even when the hypervisor says that nothing changed.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// Shortest time between two readings: a start makes several lifecycle events at once.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Reads the inventory at start, on changes and on schedule, until the agent stops.
+pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
+    let stop = shared.stop.clone();
+    let reading = async {
+        loop {
+            read(&shared).await;
+            E::Runtime::sleep(PAUSE).await;
+            tokio::select! {
+                biased;
+                () = shared.hypervisor.changed() => {}
+                () = E::Runtime::sleep(INTERVAL) => {}
+            }
+        }
+    };
+    tokio::select! {
+        biased;
+        () = stop.stopped() => {}
+        () = reading => {}
+    }
+}
+
+async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
+    let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;
+    let domains = match listed.unwrap_or(Outcome::Unknown(Doubt::Timeout)) {
+        Outcome::Observed(domains) => domains,
+        Outcome::Refused(refusal) => {
+            tracing::warn!(host = %shared.host, %refusal, "the hypervisor did not list its instances; the last report stands");
+            return;
+        }
+        Outcome::Unknown(doubt) => {
+            tracing::warn!(host = %shared.host, %doubt, "the hypervisor did not list its instances; the last report stands");
+            return;
+        }
+    };
+    let mut instances: Vec<InstanceReport> = domains.into_iter().map(row).collect();
+    instances.sort_by_key(|row| row.id);
+    let report =
+        AgentReport { boot: shared.boot, system_uuid: shared.system_uuid, memory_mib: shared.memory_mib, instances };
+    shared.report.send_if_modified(|last| {
+        let differs = last.as_deref() != Some(&report);
+        if differs {
+            *last = Some(Arc::new(report));
+        }
+        differs
+    });
+}
+
+fn row(domain: Domain) -> InstanceReport {
+    InstanceReport {
+        id: domain.instance,
+        name: domain.name,
+        state: domain.state,
+        ha_enabled: domain.ha_enabled,
+        priority: domain.priority,
+        memory_mib: domain.memory_mib,
+        definition: domain.definition,
+    }
+}

@@ -1,0 +1,70 @@
+//! The board: what one controller knows and does not replicate, behind one short lock.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorumfence_machine::{AgentReport, HostId, InstanceId, InstanceState, Millis, Order, Outcome, Token, View};
+use quorumfence_raft::Peer;
+use tokio::sync::mpsc;
+
+use super::Readiness;
+
+/// What one controller knows and does not replicate.
+#[derive(Debug, Default)]
+pub(crate) struct Board {
+    /// Its evidence.
+    pub(crate) view: View,
+    /// The agents that attend it.
+    pub(crate) attending: BTreeMap<HostId, Presence>,
+    /// The newest report of each host that the state does not hold yet.
+    pub(crate) reports: BTreeMap<HostId, Arc<AgentReport>>,
+    /// What the slow look at each host's fencing devices said.
+    pub(crate) readiness: BTreeMap<HostId, Readiness>,
+    /// Who waits for which answer of an agent.
+    pub(crate) waiting: BTreeMap<Question, mpsc::Sender<Outcome<InstanceState>>>,
+    /// The members of the group, sorted by id.
+    pub(crate) peers: Arc<[Peer]>,
+    /// Whether the controller ended.
+    pub(crate) closed: bool,
+    seats: u64,
+}
+
+/// An agent that attends.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    pub(crate) seat: u64,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) lease_left: Millis,
+}
+
+/// What an answer of an agent answers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Question {
+    pub(crate) host: HostId,
+    pub(crate) instance: InstanceId,
+    pub(crate) token: Token,
+}
+
+impl Board {
+    /// Gives a host's agent a seat. Its former seat, if any, ends with its channel of orders.
+    pub(crate) fn sit(&mut self, host: &HostId, orders: mpsc::Sender<Order>) -> u64 {
+        self.seats += 1;
+        if !self.closed {
+            let presence = Presence { seat: self.seats, orders, lease_left: Millis::ZERO };
+            self.attending.insert(host.clone(), presence);
+        }
+        self.seats
+    }
+
+    pub(crate) fn leave(&mut self, host: &HostId, seat: u64) {
+        if self.attending.get(host).is_some_and(|presence| presence.seat == seat) {
+            self.attending.remove(host);
+        }
+    }
+
+    /// Ends every seat and takes no more.
+    pub(crate) fn close(&mut self) {
+        self.closed = true;
+        self.attending.clear();
+    }
+}

@@ -1,0 +1,68 @@
+//! Which agents' reports say something that the state does not hold.
+
+use std::collections::BTreeSet;
+
+use quorumfence_machine::{
+    AgentReport, Host, HostId, HostState, Instance, InstanceId, InstanceReport, InstanceState, State,
+};
+
+/// Returns whether applying a report would change the state. It mirrors what the machine does with one.
+pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool {
+    let Some(host) = state.host(id) else { return false };
+    let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id);
+    let running: BTreeSet<InstanceId> = running.collect();
+    let facts_agree = host.agent.as_ref().is_some_and(|facts| {
+        facts.boot == report.boot
+            && facts.system_uuid == report.system_uuid
+            && facts.memory_mib == report.memory_mib
+            && facts.running == running
+    });
+    if !facts_agree {
+        return true;
+    }
+    let may_own = match host.state {
+        HostState::New => true,
+        HostState::Up { boot } => boot == report.boot,
+        HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
+    };
+    report.instances.iter().any(|row| row_differs(state, host, report, row, may_own))
+        || (may_own && some_are_missing(state, id, report))
+}
+
+fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceReport, may_own: bool) -> bool {
+    let Some(known) = state.instance(&row.id) else { return may_own };
+    let is_running = row.state == InstanceState::Running;
+    if known.assignment().is_some_and(|to| to.host == host.id && to.boot == report.boot) {
+        return is_running;
+    }
+    if known.owner == host.id {
+        return may_own && known.recovery.is_none() && !agrees(known, row);
+    }
+    let left_its_owner = state.host(&known.owner).is_some_and(|owner| {
+        owner.up_boot().is_some() && owner.agent.as_ref().is_some_and(|facts| !facts.running.contains(&row.id))
+    });
+    is_running && known.recovery.is_none() && left_its_owner && host.up_boot() == Some(report.boot)
+}
+
+fn agrees(known: &Instance, row: &InstanceReport) -> bool {
+    known.name == row.name
+        && known.ha_enabled == row.ha_enabled
+        && known.priority == row.priority
+        && known.memory_mib == row.memory_mib
+        && known.state == row.state
+        && known.definition == row.definition
+}
+
+fn some_are_missing(state: &State, id: &HostId, report: &AgentReport) -> bool {
+    let mut reported: Option<BTreeSet<InstanceId>> = None;
+    state
+        .instances()
+        .filter(|row| row.owner == *id && row.recovery.is_none() && row.state != InstanceState::Stopped)
+        .any(|row| {
+            let reported = reported.get_or_insert_with(|| report.instances.iter().map(|row| row.id).collect());
+            !reported.contains(&row.id)
+        })
+}
+
+#[cfg(test)]
+mod tests;

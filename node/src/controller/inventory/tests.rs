@@ -1,0 +1,59 @@
+use quorumfence_machine::InstanceState::{Running, Stopped};
+use quorumfence_machine::{AgentReport, InstanceReport};
+
+use super::differs;
+use crate::sample::{Log, boot, host, instance, report};
+
+/// A cluster in which host `a` reported `known`; returns whether `next` says something else.
+fn says_more(known: &AgentReport, next: &AgentReport) -> bool {
+    let mut log = Log::of(&["a", "b"]);
+    log.report("a", known.clone());
+    differs(&log.state, &host("a"), next)
+}
+
+#[test]
+fn first_report_of_a_host_says_something() {
+    let log = Log::of(&["a"]);
+    assert!(differs(&log.state, &host("a"), &report(1, Vec::new())));
+    assert!(!differs(&log.state, &host("stranger"), &report(1, Vec::new())), "a host that did not join is not heard");
+}
+
+#[test]
+fn same_report_says_nothing() {
+    let known = report(1, vec![instance(1, Running), instance(2, Stopped)]);
+    assert!(!says_more(&known, &known));
+}
+
+#[test]
+fn every_changed_field_says_something() {
+    let known = report(1, vec![instance(1, Running), instance(2, Stopped)]);
+    let with = |row: InstanceReport| AgentReport { instances: vec![instance(1, Running), row], ..known.clone() };
+    let changed = [
+        AgentReport { boot: boot(2), ..known.clone() },
+        AgentReport { memory_mib: 1, ..known.clone() },
+        AgentReport { instances: vec![instance(1, Running)], ..known.clone() }.clone(),
+        with(instance(2, Running)),
+        with(InstanceReport { name: "another".into(), ..instance(2, Stopped) }),
+        with(InstanceReport { ha_enabled: false, ..instance(2, Stopped) }),
+        with(InstanceReport { definition: "<domain id='2'/>".into(), ..instance(2, Stopped) }),
+    ];
+    let said: Vec<bool> = changed.iter().map(|next| says_more(&known, next)).collect();
+    // A stopped instance that is gone changes nothing: it is stopped either way.
+    assert_eq!(said, [true, true, false, true, true, true, true]);
+}
+
+#[test]
+fn running_instance_that_is_gone_says_something() {
+    let known = report(1, vec![instance(1, Running)]);
+    assert!(says_more(&known, &report(1, Vec::new())));
+}
+
+#[test]
+fn instance_of_another_host_says_nothing_twice() {
+    let mut log = Log::of(&["a", "b"]);
+    log.report("b", report(2, vec![instance(1, Running)]));
+    let stray = report(1, vec![instance(1, Running)]);
+    assert!(differs(&log.state, &host("a"), &stray));
+    log.report("a", stray.clone());
+    assert!(!differs(&log.state, &host("a"), &stray));
+}

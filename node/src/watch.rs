@@ -1,0 +1,283 @@
+//! The loop that every controller runs: from evidence to votes, and from events to the log that people read.
+//!
+//! ```text
+//! board.view ──▶ judge ──▶ Ballot ──▶ Change::Votes        suspects ──▶ evidence::bmc ──▶ board.view
+//! ```
+//!
+//! Level-triggered: each tick computes what has to be voted and asked from the state and the board. A vote whose
+//! proposal failed or has no known outcome is simply proposed again.
+
+mod ballot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State, Vote, judge, suspects};
+use quorumfence_raft::{Clock, Leadership, Peer, ProposeError, Runtime};
+use tokio::sync::watch::Receiver;
+
+use self::ballot::Ballot;
+use crate::controller::{Kind, Mark, Shared, differs};
+use crate::environment::Environment;
+use crate::evidence::{bmc, reach};
+
+/// A proposal of votes is given up after this long; what still differs is proposed again.
+const CAST_DEADLINE: Duration = Duration::from_millis(1000);
+
+/// Proposals of votes in flight at once: the first may hang on a leader that is gone.
+const CASTS_MAX: usize = 4;
+
+/// A loop that did not run for this long was paused with its machine. What it did not hear in that time is its own
+/// fault.
+const PAUSE_MIN: Millis = Millis(2000);
+
+/// Shortest time between two judgements, however much news arrives.
+const JUDGE_PAUSE: Millis = Millis(10);
+
+/// Between two looks at the members.
+const MEMBERS_INTERVAL: Millis = Millis(1000);
+
+/// Watches until the controller stops.
+pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>) {
+    let mut events = shared.replica.events();
+    let mut leadership = shared.replica.leadership();
+    let mut watch = Watch::new(shared, &leadership);
+    let stop = watch.shared.stop.clone();
+    loop {
+        let wait = watch.wait();
+        tokio::select! {
+            biased;
+            () = stop.stopped() => return,
+            () = E::Runtime::sleep(wait) => {}
+            Some(cast) = watch.casts.next(), if !watch.casts.is_empty() => watch.cast(cast),
+            Some(seen) = watch.bmc_looks.next(), if !watch.bmc_looks.is_empty() => watch.bmc_seen(&seen),
+            Some(seen) = watch.looks.next(), if !watch.looks.is_empty() => watch.reach_seen(&seen),
+            changed = events.changed() => match changed {
+                Ok(()) => watch.shared.follow_events(),
+                Err(_) => return,
+            },
+            changed = leadership.changed() => match changed {
+                Ok(()) => watch.follow_leader(&leadership),
+                Err(_) => return,
+            },
+            () = watch.shared.news.notified() => watch.news(),
+        }
+        let now = watch.shared.clock.now();
+        if now >= watch.next_judgement {
+            watch.tick(now);
+        }
+    }
+}
+
+type Cast = (Vec<Vote>, Option<Result<quorumfence_machine::LogIndex, ProposeError>>);
+
+struct Watch<E: Environment> {
+    shared: Arc<Shared<E>>,
+    me: ControllerId,
+    ballot: Ballot,
+    casts: FuturesUnordered<BoxFuture<'static, Cast>>,
+    bmc: bmc::Plan,
+    bmc_looks: FuturesUnordered<BoxFuture<'static, bmc::Seen>>,
+    reach: reach::Plan,
+    looks: FuturesUnordered<BoxFuture<'static, reach::Seen>>,
+    suspected: Vec<HostId>,
+    leader: Option<ControllerId>,
+    last_judgement: Millis,
+    next_judgement: Millis,
+    next_members: Millis,
+}
+
+/// What one tick found out, under the locks.
+struct Judged {
+    votes: Vec<Vote>,
+    bmc: Vec<bmc::Ask>,
+    reach: Vec<reach::Ask>,
+    suspects: Vec<HostId>,
+    settings: Settings,
+}
+
+impl<E: Environment> Watch<E> {
+    fn new(shared: Arc<Shared<E>>, leadership: &Receiver<Leadership>) -> Self {
+        let now = shared.clock.now();
+        let leader = leadership.borrow().leader.as_ref().map(|leader| leader.id);
+        Self {
+            me: shared.replica.id(),
+            ballot: Ballot::default(),
+            casts: FuturesUnordered::new(),
+            bmc: bmc::Plan::default(),
+            bmc_looks: FuturesUnordered::new(),
+            reach: reach::Plan::default(),
+            looks: FuturesUnordered::new(),
+            suspected: Vec::new(),
+            leader,
+            last_judgement: now,
+            next_judgement: now,
+            next_members: now,
+            shared,
+        }
+    }
+
+    fn wait(&self) -> Duration {
+        (self.next_judgement - self.shared.clock.now()).max(Millis(1)).into()
+    }
+
+    fn news(&mut self) {
+        self.next_judgement = self.next_judgement.min(self.last_judgement + JUDGE_PAUSE);
+    }
+
+    fn tick(&mut self, now: Millis) {
+        if now - self.last_judgement > PAUSE_MIN {
+            tracing::warn!(paused = %(now - self.last_judgement), "this controller did not run; silence from before does not count");
+            self.shared.board().view.since = now;
+        }
+        self.follow_members(now);
+        let judged = self.judge(now);
+        self.last_judgement = now;
+        self.next_judgement = now + tick(&judged.settings);
+        self.note_suspects(judged.suspects, now);
+        self.propose(judged.votes);
+        let deadline: Duration = judged.settings.device_deadline.into();
+        for ask in judged.bmc {
+            if ask.why == bmc::Why::Suspect {
+                self.shared.note(&ask.host, None, Kind::BmcAsked);
+            }
+            self.bmc_looks.push(bmc::look(self.shared.devices.clone(), ask, deadline).boxed());
+        }
+        for ask in judged.reach {
+            self.looks.push(reach::look(self.shared.probes.clone(), ask).boxed());
+        }
+    }
+
+    fn judge(&mut self, now: Millis) -> Judged {
+        let shared = Arc::clone(&self.shared);
+        shared.replica.read(|state| {
+            let mut board = shared.board();
+            board.reports.retain(|host, report| differs(state, host, report));
+            let view = &board.view;
+            let may_vote = self.casts.len() < CASTS_MAX;
+            let votes =
+                if may_vote { self.ballot.changed(state, self.me, judge(state, view, now), now) } else { Vec::new() };
+            let suspects = suspects(state, view, now);
+            let named = suspects
+                .iter()
+                .filter_map(|id| Some((state.host(id)?, view.hosts.get(id).and_then(|sight| sight.power))));
+            let rank = rank(state, self.me);
+            let mut bmc = self.bmc.suspects(&named.collect::<Vec<_>>(), rank, now);
+            bmc.extend(self.bmc.sweep(state.hosts(), rank, now));
+            let reach = self.reach.due(state, view, now);
+            Judged { votes, bmc, reach, suspects, settings: state.settings() }
+        })
+    }
+
+    fn note_suspects(&mut self, suspects: Vec<HostId>, now: Millis) {
+        for host in suspects.iter().filter(|host| self.suspected.binary_search(host).is_err()) {
+            let heard = self.shared.board().view.hosts.get(host).and_then(|sight| sight.heartbeat);
+            let Some(at) = heard.map(|beat| beat.at) else { continue };
+            let wall = quorumfence_machine::WallMillis(self.shared.clock.wall().0.saturating_sub((now - at).0));
+            self.shared.moments.note(Mark { at, wall, host: host.clone(), token: None, kind: Kind::LastHeartbeat });
+            tracing::info!(%host, silent_for = %(now - at), "heartbeats are late");
+        }
+        self.suspected = suspects;
+    }
+
+    fn propose(&mut self, votes: Vec<Vote>) {
+        if votes.is_empty() {
+            return;
+        }
+        for vote in &votes {
+            self.shared.note(&vote.host, None, Kind::Voted(vote.verdict));
+        }
+        let (replica, me) = (self.shared.replica.clone(), self.me);
+        let cast = async move {
+            let change = Change::Votes { controller: me, votes: votes.clone() };
+            let proposed = replica.propose(Actor::Controller(me), None, change);
+            let ended = E::Runtime::timeout(CAST_DEADLINE, proposed).await.ok();
+            (votes, ended.map(|proposed| proposed.map(|(at, _)| at)))
+        };
+        self.casts.push(cast.boxed());
+    }
+
+    fn cast(&mut self, (votes, ended): Cast) {
+        match ended {
+            Some(Ok(at)) => self.ballot.committed(&votes, at),
+            Some(Err(error)) => {
+                tracing::debug!(%error, votes = votes.len(), "votes were not cast");
+                self.ballot.failed(&votes);
+            }
+            None => self.ballot.failed(&votes),
+        }
+    }
+
+    fn bmc_seen(&mut self, seen: &bmc::Seen) {
+        let (now, wall) = (self.shared.clock.now(), self.shared.clock.wall());
+        let host = &seen.ask.host;
+        let enrolment = self.shared.replica.read(|state| state.host(host).and_then(|row| row.enrolment.clone()));
+        self.bmc.ended(seen, enrolment.as_ref(), now);
+        {
+            let mut board = self.shared.board();
+            if let Some(reading) = seen.reading() {
+                board.view.hosts.entry(host.clone()).or_default().power = Some(reading);
+            }
+            if seen.ask.why == bmc::Why::Sweep {
+                let readiness = seen.readiness(wall, board.readiness.get(host));
+                board.readiness.insert(host.clone(), readiness);
+            }
+        }
+        match seen.ask.why {
+            bmc::Why::Suspect => {
+                if let Some(power) = seen.power() {
+                    self.shared.note(host, None, Kind::BmcRead(power));
+                }
+                self.news();
+            }
+            bmc::Why::Sweep if !seen.is_fenceable() => {
+                tracing::warn!(%host, outcome = ?seen.power(), "no fencing level of this host answers; it could not be fenced");
+            }
+            bmc::Why::Sweep => {}
+        }
+    }
+
+    fn reach_seen(&mut self, seen: &reach::Seen) {
+        self.reach.ended(&seen.ask);
+        seen.enter(&mut self.shared.board().view);
+    }
+
+    /// Silence during an election is not a host's silence (rule 19).
+    fn follow_leader(&mut self, leadership: &Receiver<Leadership>) {
+        let leader = leadership.borrow().leader.as_ref().map(|leader| leader.id);
+        if leader.is_none() || leader == self.leader {
+            return;
+        }
+        self.leader = leader;
+        self.shared.board().view.since = self.shared.clock.now();
+    }
+
+    fn follow_members(&mut self, now: Millis) {
+        if now < self.next_members {
+            return;
+        }
+        self.next_members = now + MEMBERS_INTERVAL;
+        let status = self.shared.replica.status();
+        let mut peers: Vec<Peer> = status.voters.into_iter().chain(status.learners).collect();
+        peers.sort();
+        peers.dedup();
+        let mut board = self.shared.board();
+        if *board.peers != *peers {
+            board.peers = peers.into();
+        }
+    }
+}
+
+/// Often enough that a late heartbeat is noticed in a quarter of an interval.
+fn tick(settings: &Settings) -> Millis {
+    Millis((settings.heartbeat_interval.0 / 4).clamp(20, 250))
+}
+
+/// Returns this controller's place among the voters, from 0; behind them all when it is none.
+fn rank(state: &State, me: ControllerId) -> u64 {
+    let ahead = state.cluster().map_or(0, |cluster| cluster.voters.range(..me).count());
+    u64::try_from(ahead).unwrap_or(u64::MAX)
+}
