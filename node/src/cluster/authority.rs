@@ -20,8 +20,9 @@ use super::{NoEntropy, hex, unguessable};
 /// How long the authority's own certificate is valid: changing it touches every member, so it is rare.
 pub const AUTHORITY_LIFE: Duration = days(3650);
 
-/// How long a member's certificate is valid: short, because it is renewed without anybody's help.
-pub const MEMBER_LIFE: Duration = days(90);
+/// How long a member's certificate is valid: long, because nothing renews it, and a cluster whose members all stop
+/// trusting each other on one day protects nobody.
+pub const MEMBER_LIFE: Duration = days(730);
 
 /// A certificate is valid from a little before it was signed, because the members' clocks differ.
 pub const CLOCK_SKEW_MAX: Duration = Duration::from_secs(10 * 60);

@@ -1,5 +1,7 @@
 //! A simulated hypervisor.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorumfence_machine::{Doubt, HostId, InstanceId, InstanceState, Outcome, Refusal};
@@ -14,11 +16,13 @@ use crate::order::{Domain, Hypervisor, StartOrder};
 pub struct LaboratoryHypervisor {
     laboratory: Laboratory,
     host: HostId,
+    /// The last change that was told, so that none between two calls of `changed` is missed.
+    told: Arc<AtomicU64>,
 }
 
 impl LaboratoryHypervisor {
     pub(super) fn new(laboratory: Laboratory, host: HostId) -> Self {
-        Self { laboratory, host }
+        Self { laboratory, host, told: Arc::default() }
     }
 }
 
@@ -65,12 +69,14 @@ impl Hypervisor for LaboratoryHypervisor {
 
     async fn changed(&self) {
         let changes = self.laboratory.world().changes(&self.host);
-        let told = match changes {
-            Some(mut changes) => changes.changed().await.is_ok(),
-            None => false,
+        let told = self.told.load(Ordering::SeqCst);
+        let newest = match changes {
+            Some(mut changes) => changes.wait_for(|newest| *newest != told).await.map(|newest| *newest).ok(),
+            None => None,
         };
-        if !told {
-            std::future::pending::<()>().await;
+        match newest {
+            Some(newest) => self.told.store(newest, Ordering::SeqCst),
+            None => std::future::pending::<()>().await,
         }
     }
 }

@@ -48,6 +48,7 @@ impl<E: Environment> pb::join_server::Join for Face<E> {
         convert::uuid(request.request.clone(), "request")?;
         let node = &self.node;
         node.refuse_wrong_secret(&id, &request.secret).await?;
+        node.refuse_unsignable(&request.csr_pem, &joiner)?;
         let change = Change::Join { id, secret_hash: SecretHash::of(&request.secret).0, joiner: joiner.clone() };
         let replica = node.controller.replica();
         let by = Actor::Controller(replica.id());
@@ -70,6 +71,17 @@ impl<E: Environment> Node<E> {
             Some(hash) if hash.matches(secret) => Ok(()),
             Some(_) | None => Err(status::rejected(&Rejected::JoinToken(id.clone()))),
         }
+    }
+
+    /// Refuses a request that could not be signed before the log spends the token and binds the name.
+    fn refuse_unsignable(&self, csr_pem: &str, joiner: &Joiner) -> Result<(), Status> {
+        let peer = match joiner {
+            Joiner::Agent { host } => Peer::Agent(host.clone()),
+            // The log has not given the id out; a request that can be signed for one can be signed for every other.
+            Joiner::Controller { .. } => Peer::Controller(self.controller.replica().id()),
+        };
+        let trial = self.authority.sign(csr_pem, &peer, SystemTime::now());
+        trial.map(drop).map_err(|error| Status::invalid_argument(error.to_string()))
     }
 
     fn reply(&self, csr_pem: &str, peer: &Peer) -> Result<pb::JoinReply, Status> {
