@@ -155,12 +155,12 @@ fn a_reply_for_another_member_key_or_authority_is_refused() {
 }
 
 #[test]
-fn a_certificate_is_valid_for_ninety_days_and_renewed_after_sixty() {
+fn a_certificate_is_valid_for_two_years_and_due_for_renewal_after_two_thirds() {
     let authority = authority();
     let identity = member(&authority, &controller(1));
     let now = SystemTime::now();
     for (days, valid, due) in
-        [(0, true, false), (59, true, false), (61, true, true), (89, true, true), (91, false, true)]
+        [(0, true, false), (486, true, false), (488, true, true), (729, true, true), (731, false, true)]
     {
         let then = now + days * DAY;
         assert_eq!(identity.verify(then).is_ok(), valid, "day {days}");
