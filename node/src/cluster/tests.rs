@@ -37,7 +37,7 @@ fn member(authority: &Authority, peer: &Peer) -> Identity {
 
 /// An identity whose certificate ended yesterday.
 fn expired(authority: &Authority, peer: &Peer) -> Identity {
-    let signed_at = SystemTime::now() - 91 * DAY;
+    let signed_at = SystemTime::now() - super::authority::MEMBER_LIFE - DAY;
     let pending = PendingIdentity::generate().expect("a key");
     let certificate = authority.sign(pending.request_pem(), peer, signed_at).expect("a certificate");
     pending.complete(&reply(authority, &certificate), peer, signed_at).expect("it was valid then")
