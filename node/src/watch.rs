@@ -30,12 +30,18 @@ const CAST_DEADLINE: Duration = Duration::from_millis(1000);
 /// Proposals of votes in flight at once: the first may hang on a leader that is gone.
 const CASTS_MAX: usize = 4;
 
-/// A loop that did not run for this long was paused with its machine. What it did not hear in that time is its own
-/// fault.
-const PAUSE_MIN: Millis = Millis(2000);
+/// A loop that missed this many ticks was paused with its machine. What it did not hear in that time is its own fault:
+/// heartbeats that came meanwhile may still wait to be read.
+///
+/// In ticks, because a silence that condemns may be shorter than any fixed time: three checks of 250 ms in `fast`.
+const TICKS_MISSED_MAX: u64 = 4;
 
 /// Shortest time between two judgements, however much news arrives.
 const JUDGE_PAUSE: Millis = Millis(10);
+
+/// Between two judgements, at least and at most.
+const TICK_MIN: Millis = Millis(20);
+const TICK_MAX: Millis = Millis(250);
 
 /// Between two looks at the members.
 const MEMBERS_INTERVAL: Millis = Millis(1000);
@@ -87,6 +93,8 @@ struct Watch<E: Environment> {
     leader: Option<ControllerId>,
     last_judgement: Millis,
     next_judgement: Millis,
+    /// Between two judgements, as the last one's settings say.
+    tick: Millis,
     next_members: Millis,
 }
 
@@ -115,6 +123,7 @@ impl<E: Environment> Watch<E> {
             leader,
             last_judgement: now,
             next_judgement: now,
+            tick: TICK_MAX,
             next_members: now,
             shared,
         }
@@ -129,14 +138,15 @@ impl<E: Environment> Watch<E> {
     }
 
     fn tick(&mut self, now: Millis) {
-        if now - self.last_judgement > PAUSE_MIN {
+        if now - self.last_judgement > self.tick.times(TICKS_MISSED_MAX) {
             tracing::warn!(paused = %(now - self.last_judgement), "this controller did not run; silence from before does not count");
             self.shared.board().view.since = now;
         }
         self.follow_members(now);
         let judged = self.judge(now);
         self.last_judgement = now;
-        self.next_judgement = now + tick(&judged.settings);
+        self.tick = tick(&judged.settings);
+        self.next_judgement = now + self.tick;
         self.note_suspects(judged.suspects, now);
         self.propose(judged.votes);
         let deadline: Duration = judged.settings.device_deadline.into();
@@ -273,7 +283,7 @@ impl<E: Environment> Watch<E> {
 
 /// Often enough that a late heartbeat is noticed in a quarter of an interval.
 fn tick(settings: &Settings) -> Millis {
-    Millis((settings.heartbeat_interval.0 / 4).clamp(20, 250))
+    Millis(settings.heartbeat_interval.0 / 4).clamp(TICK_MIN, TICK_MAX)
 }
 
 /// Returns this controller's place among the voters, from 0; behind them all when it is none.
