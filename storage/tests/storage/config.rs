@@ -1,10 +1,13 @@
 //! A small type config, its codec, and databases in temporary folders.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{self, DirEntry};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::SystemTime;
 
 use openraft::alias::{EntryOf, LogIdOf, OneshotReceiverOf, VoteOf};
 use openraft::entry::RaftEntry;
@@ -119,13 +122,30 @@ pub(crate) fn poll(answer: &mut Answer) -> Option<Result<(), String>> {
 }
 
 /// Returns what a crash of the process would leave: the files as the kernel has them, while the database is open.
+///
+/// A crash sees one instant. RocksDB deletes obsolete files from a thread of its own, so a copy counts only when nothing
+/// in the folder changed while it was made.
 pub(crate) fn crash_image(folder: &Path) -> TempDir {
-    let image = tempfile::tempdir().unwrap();
-    for file in fs::read_dir(folder).unwrap() {
-        let file = file.unwrap();
-        fs::copy(file.path(), image.path().join(file.file_name())).unwrap();
-    }
-    image
+    const TRIES: usize = 1000;
+    let image = (0..TRIES).find_map(|_| {
+        let image = tempfile::tempdir().unwrap();
+        let before = listing(folder).ok()?;
+        for name in before.keys() {
+            fs::copy(folder.join(name), image.path().join(name)).ok()?;
+        }
+        (listing(folder).ok()? == before).then_some(image)
+    });
+    image.expect("the folder of the database never rests")
+}
+
+/// Returns each file's length and time of change.
+fn listing(folder: &Path) -> io::Result<BTreeMap<OsString, (u64, SystemTime)>> {
+    let of = |file: io::Result<DirEntry>| {
+        let file = file?;
+        let facts = file.metadata()?;
+        Ok((file.file_name(), (facts.len(), facts.modified()?)))
+    };
+    fs::read_dir(folder)?.map(of).collect()
 }
 
 /// Returns the files with this suffix, in the order of their names.
