@@ -119,7 +119,8 @@ async fn leader_dies<S: Stage>(scene: &mut Scene<S>) -> Result<Story, Failure> {
         |event| matches!(event, Event::FenceDecided { host, .. } if *host == victim),
     )
     .await?;
-    story.note(format!("{leader} is killed: it led, and the decision is committed"));
+    let killed = format!("{leader} is killed: it led, and the decision is committed");
+    story.notes.push(Entry::note(wall(), Step::LeaderKilled, &killed));
     scene.stage.kill_controller(leader).await?;
     story.next_commit_ms = Some(next_commit(scene, leader).await?);
     scene.stage.wake_bmc(&victim).await?;

@@ -31,6 +31,7 @@ pub(super) enum Step {
     Vote,
     HostLost,
     Decision,
+    LeaderKilled,
     Permit,
     OffSent,
     OffAccepted,
@@ -126,8 +127,13 @@ pub(super) fn of<S: Stage>(scene: &Scene<S>, story: &Story) -> Result<Vec<Entry>
         entry.since_fault_ms = at - fault;
     }
     entries.retain(|entry| entry.since_fault_ms >= 0 || entry.step == Step::LastHeartbeat);
-    entries.sort_by_key(|entry| (entry.wall_ms, entry.step, entry.log_index));
+    sort(&mut entries);
     Ok(entries)
+}
+
+/// Within a millisecond, the parts of a recovery stand in the order in which they follow each other.
+fn sort(entries: &mut [Entry]) {
+    entries.sort_by_key(|entry| (entry.wall_ms, entry.step, entry.log_index));
 }
 
 /// An entry of the log is noted by whoever sees it first, which may be right after somebody acted on it. It cannot have
@@ -401,6 +407,13 @@ mod tests {
         causes_come_first(&mut entries);
         let walls: Vec<u64> = entries.iter().map(|entry| entry.wall_ms).collect();
         assert_eq!(walls, [100, 105, 105, 120, 122, 125, 122, 130]);
+    }
+
+    #[test]
+    fn the_decision_stands_before_the_kill_that_waited_for_it() {
+        let mut entries = [entry(742, Step::LeaderKilled, None), entry(742, Step::Decision, Some(41))];
+        sort(&mut entries);
+        assert_eq!(entries.map(|entry| entry.step), [Step::Decision, Step::LeaderKilled]);
     }
 
     #[test]
