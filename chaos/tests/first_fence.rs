@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use quorumfence_chaos::world::sim::{Sim, host, instance, run};
 use quorumfence_drivers::lab::{Cause, Happening};
-use quorumfence_machine::{HostState, InstanceId, Settings, State};
+use quorumfence_machine::{ControllerId, Event, HostState, InstanceId, Millis, Segment, Settings, State};
 
 fn settled_elsewhere(state: &State, id: InstanceId) -> bool {
     let fenced = state.host(&host(2)).is_some_and(|row| matches!(row.state, HostState::Fenced { .. }));
@@ -79,4 +79,28 @@ fn one_seed_is_one_run() {
     assert!(first.iter().any(|line| line.contains(&by_bmc)), "{:?}", Cause::Bmc);
     let other = run(8, |sim| play(sim, |sim| sim.isolate(&host(2)))).unwrap();
     assert_ne!(first, other, "another seed is another run");
+}
+
+#[test]
+fn controllers_that_were_paused_condemn_nobody_for_what_they_did_not_hear() {
+    for seed in 20..25 {
+        run(seed, |mut sim| async move {
+            let fast = Segment { check_interval: Millis(250), ..Segment::default() };
+            sim.bootstrap_with(4, Settings::fast(), fast).await?;
+            sim.pass(Duration::from_secs(2)).await;
+            let leader = sim.leader().unwrap();
+            let others: Vec<ControllerId> = sim.ids().into_iter().filter(|id| *id != leader).collect();
+            for _ in 0..5 {
+                sim.pause(&others, Duration::from_millis(900)).await;
+                sim.pass(Duration::from_secs(2)).await;
+            }
+            let condemned = |event: &Event| matches!(event, Event::VoteCast { verdict, .. } if verdict.condemns());
+            let votes: Vec<Event> = sim
+                .read(leader, |state| state.events_from(0).map(|row| row.event.clone()).filter(condemned).collect())
+                .unwrap();
+            assert_eq!(votes, []);
+            Ok(())
+        })
+        .unwrap();
+    }
 }

@@ -88,6 +88,15 @@ impl Sim {
         }
     }
 
+    /// Stops a controller's process for a while, and lets it go on.
+    pub async fn pause(&self, ids: &[ControllerId], time: Duration) {
+        let stations: Vec<Station> = ids.iter().filter_map(|id| self.ether.station(*id)).collect();
+        self.ether.note(format_args!("pause {ids:?}"));
+        stations.iter().for_each(|station| station.node.pause());
+        tokio::time::sleep(time).await;
+        stations.iter().for_each(|station| station.node.resume());
+    }
+
     /// Starts a crashed controller again from its disk.
     pub async fn restart(&mut self, id: ControllerId) -> anyhow::Result<()> {
         self.ether.note(format_args!("restart {id}"));
@@ -136,11 +145,16 @@ impl Sim {
 
     /// Bootstraps three controllers, `hosts` hosts and one instance on each, and waits until all is green and armed.
     pub async fn bootstrap(&mut self, hosts: u8, settings: Settings) -> anyhow::Result<()> {
+        self.bootstrap_with(hosts, settings, Segment::default()).await
+    }
+
+    /// The same, with a segment of the default name and another policy.
+    pub async fn bootstrap_with(&mut self, hosts: u8, settings: Settings, segment: Segment) -> anyhow::Result<()> {
         self.first_controller(settings).await?;
         for number in 2..=3 {
             self.join_controller(number).await?;
         }
-        self.propose(Change::SegmentCreate { segment: Segment::default() }).await?;
+        self.propose(Change::SegmentCreate { segment }).await?;
         for number in 1..=hosts {
             self.add_host(number).await?;
         }

@@ -9,7 +9,7 @@ use std::io;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use openraft_rt::{AsyncRuntime, OptionalSend};
@@ -22,6 +22,9 @@ use tokio::task::{AbortHandle, JoinHandle};
 #[derive(Debug)]
 pub struct Node {
     dead: AtomicBool,
+    paused: AtomicBool,
+    /// Tasks that wanted to run while the node was paused.
+    held: Mutex<Vec<Waker>>,
     tasks: Mutex<Vec<AbortHandle>>,
     chance: AtomicU64,
 }
@@ -33,7 +36,13 @@ thread_local! {
 impl Node {
     /// Makes a node that draws its chance from `seed`.
     pub fn new(seed: u64) -> Arc<Self> {
-        Arc::new(Self { dead: AtomicBool::new(false), tasks: Mutex::default(), chance: AtomicU64::new(seed) })
+        Arc::new(Self {
+            dead: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            held: Mutex::default(),
+            tasks: Mutex::default(),
+            chance: AtomicU64::new(seed),
+        })
     }
 
     /// Ends every task of the node at once.
@@ -41,6 +50,23 @@ impl Node {
         self.dead.store(true, Ordering::SeqCst);
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
+        }
+    }
+
+    /// Holds every task of the node, as a stopped process or a suspended machine does. Time goes on without it.
+    pub fn pause(&self) {
+        self.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets the tasks go on, in an order that this node's chance draws: a process that wakes up may judge before it has
+    /// read what waits in its sockets, or between two of them.
+    pub fn resume(&self) {
+        self.paused.store(false, Ordering::SeqCst);
+        let mut held = std::mem::take(&mut *self.held.lock().unwrap_or_else(PoisonError::into_inner));
+        while !held.is_empty() {
+            let count = u64::try_from(held.len()).unwrap_or(u64::MAX);
+            let next = usize::try_from(self.draw() % count).unwrap_or_default();
+            held.swap_remove(next).wake();
         }
     }
 
@@ -100,6 +126,11 @@ impl<F: Future> Future for Gate<F> {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
         if self.node.dead.load(Ordering::SeqCst) {
+            return Poll::Pending;
+        }
+        if self.node.paused.load(Ordering::SeqCst) {
+            let mut held = self.node.held.lock().unwrap_or_else(PoisonError::into_inner);
+            held.push(context.waker().clone());
             return Poll::Pending;
         }
         let before = CURRENT.replace(Some(Arc::clone(&self.node)));
