@@ -13,11 +13,11 @@ case "${1:-}" in
 esac
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-${XDG_CACHE_HOME:-$HOME/.cache}/quorumfence/target}"
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT INT TERM
 
 "$root/deploy/packages.sh" demo >&2
+. "$root/deploy/target.sh"
 cargo build --locked --release --manifest-path "$root/Cargo.toml" -p quorumfence-node >&2
 
 for lesson in power-cut partition leader-dies; do

@@ -5,8 +5,6 @@
 set -eu
 
 root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/quorumfence
-export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$cache/target}"
 
 embedded=no
 for argument in "$@"; do
@@ -23,5 +21,6 @@ if [ "$embedded" = yes ]; then
 else
     "$root/deploy/packages.sh" demo
 fi
+. "$root/deploy/target.sh"
 cargo build --locked --release --manifest-path "$root/Cargo.toml" -p quorumfence-node
 exec "$CARGO_TARGET_DIR/release/quorumfence" demo "$@"

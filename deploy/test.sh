@@ -8,7 +8,6 @@ root=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd)
 cd "$root"
 
 cache=${XDG_CACHE_HOME:-$HOME/.cache}/quorumfence
-export CARGO_TARGET_DIR="$cache/target"
 export CARGO_TERM_COLOR="${CARGO_TERM_COLOR:-never}"
 mkdir -p "$cache"
 
@@ -27,6 +26,7 @@ prepare_pyghmi() {
 
 ./deploy/packages.sh test
 prepare_pyghmi
+. "$root/deploy/target.sh"
 
 echo "test: format"
 cargo fmt --all --check
