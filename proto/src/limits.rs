@@ -12,9 +12,6 @@ pub const COMMAND_BYTES_MAX: usize = CONTROL_MESSAGE_BYTES_MAX;
 /// Data in one chunk of a snapshot.
 pub const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 
-/// Longest definition of an instance; libvirt's own domain definitions have some 10 KiB.
-pub const DEFINITION_BYTES_MAX: usize = 64 << 10;
-
 /// The format of log entries.
 pub const ENTRY_FORMAT: u32 = 1;
 

@@ -1,7 +1,7 @@
 //! A BMC on loopback: OpenIPMI's `ipmi_sim`, whose power is a file.
 
 use std::net::UdpSocket;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 const EMULATION: &str = "mc_setbmc 0x20\n\
@@ -15,45 +15,61 @@ const CHASSIS: &str = "#!/bin/sh\nfor word in \"$@\"; do case $word in get) echo
 /// A BMC that knows user `admin` with password `s3cret`.
 pub(crate) struct Bmc {
     process: Child,
+    directory: PathBuf,
+    port: u16,
     pub(crate) address: String,
 }
 
 impl Bmc {
     /// Starts a BMC whose machine has the UUID.
     pub(crate) fn start(directory: &Path, guid: &str) -> Self {
-        let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).expect("it can be written");
         std::fs::create_dir_all(directory.join("state")).expect("a directory");
         let port = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        write("chassis.sh", CHASSIS);
-        write("sim.emu", EMULATION);
-        write(
-            "lan.conf",
-            &format!(
-                "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\n addr 127.0.0.1 {port}\n priv_limit admin\n\
-                 allowed_auths_callback none md2 md5 straight\n allowed_auths_user none md2 md5 straight\n\
-                 allowed_auths_operator none md2 md5 straight\n allowed_auths_admin none md2 md5 straight\n guid {}\nendlan\n\
-                 chassis_control \"sh {}\"\n\
-                 user 1 true \"\" \"\" user 10 none md2 md5 straight\n\
-                 user 2 true \"admin\" \"s3cret\" admin 10 none md2 md5 straight\n",
-                guid.replace('-', ""),
-                directory.join("chassis.sh").display(),
-            ),
-        );
-        let process = Command::new("ipmi_sim")
-            .current_dir(directory)
-            .args(["-c", "lan.conf", "-f", "sim.emu", "-s", "state", "-n"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("ipmi_sim is installed (Debian package openipmi)");
-        Self { process, address: format!("127.0.0.1:{port}") }
+        let process = serve(directory, port, guid);
+        Self { process, directory: directory.into(), port, address: format!("127.0.0.1:{port}") }
     }
+
+    /// Replaces it by the BMC of another machine at the same address.
+    pub(crate) fn replace(&mut self, guid: &str) {
+        self.stop();
+        self.process = serve(&self.directory, self.port, guid);
+    }
+
+    fn stop(&mut self) {
+        self.process.kill().expect("it was started");
+        self.process.wait().expect("a killed process ends");
+    }
+}
+
+fn serve(directory: &Path, port: u16, guid: &str) -> Child {
+    let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).expect("it can be written");
+    write("chassis.sh", CHASSIS);
+    write("sim.emu", EMULATION);
+    write(
+        "lan.conf",
+        &format!(
+            "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\n addr 127.0.0.1 {port}\n priv_limit admin\n\
+             allowed_auths_callback none md2 md5 straight\n allowed_auths_user none md2 md5 straight\n\
+             allowed_auths_operator none md2 md5 straight\n allowed_auths_admin none md2 md5 straight\n guid {}\nendlan\n\
+             chassis_control \"sh {}\"\n\
+             user 1 true \"\" \"\" user 10 none md2 md5 straight\n\
+             user 2 true \"admin\" \"s3cret\" admin 10 none md2 md5 straight\n",
+            guid.replace('-', ""),
+            directory.join("chassis.sh").display(),
+        ),
+    );
+    Command::new("ipmi_sim")
+        .current_dir(directory)
+        .args(["-c", "lan.conf", "-f", "sim.emu", "-s", "state", "-n"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("ipmi_sim is installed (Debian package openipmi)")
 }
 
 impl Drop for Bmc {
     fn drop(&mut self) {
-        self.process.kill().expect("it was started");
-        self.process.wait().expect("a killed process ends");
+        self.stop();
     }
 }

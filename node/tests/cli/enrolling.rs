@@ -47,6 +47,8 @@ fn a_host_is_enrolled_when_its_bmc_answers_and_its_password_is_sealed() {
     assert_eq!((&device["driver"], &device["user"]), (&json!("ipmi"), &json!("admin")));
     assert!(device["suite"] == json!(17) || device["suite"] == json!(3), "{device}");
 
+    lab.eventually(&["host", "show", "host1"], |ran| ran.out.contains("\nfenceable      yes, proven 20"));
+
     let test = &lab.items(&["fence", "test", "host1"])[0];
     assert_eq!((&test["fenceable"], &test["answer"], &test["level"]), (&json!(true), &json!("power is on"), &json!(1)));
 
@@ -106,6 +108,19 @@ fn an_enrolled_host_whose_bmc_names_its_machine_is_admitted() {
     let expected = "error: host host1 is not lost: the quorum sees no reason to call it dead. Fence it or wait until \
                     'quorumfence host show host1' says lost\n";
     assert_eq!(refused, failed(4, expected));
+}
+
+#[test]
+fn a_bmc_that_moved_to_another_machine_makes_its_host_unfenceable() {
+    let lab = lab_with_a_host();
+    let mut bmc = Bmc::start(&lab.path("bmc"), MACHINE);
+    lab.eventually(&enrol(&bmc.address, "admin", "password"), |ran| ran.code == 0);
+    bmc.replace(OTHER);
+    let tested = lab.eventually(&["fence", "test", "host1"], |ran| ran.out.contains("refused"));
+    let expected =
+        "error: no fencing level of host host1 answers as a whole, so it cannot be fenced now; see the answers above\n";
+    assert_eq!((tested.code, tested.err.as_str()), (4, expected));
+    assert!(tested.out.contains("the device belongs to another machine") && tested.out.contains(OTHER), "{tested:?}");
 }
 
 #[test]

@@ -53,6 +53,22 @@ impl Expected {
             (None, None) => Self::Unknown,
         }
     }
+
+    /// Compares what a device names with what is expected.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::WrongMachine`] when the device names another machine, or none where one is due.
+    pub fn compare(self, named: Option<SystemUuid>) -> Result<IdentityCheck, Refusal> {
+        match (self, named) {
+            (Self::Unknown, _) => Ok(IdentityCheck::NotAsked),
+            (Self::IfNamed(_), None) => Ok(IdentityCheck::NotOffered),
+            (Self::IfNamed(machine) | Self::Named(machine), Some(named)) if same_machine(named, machine) => {
+                Ok(IdentityCheck::Matched)
+            }
+            (Self::Named(_), None) | (Self::IfNamed(_) | Self::Named(_), Some(_)) => Err(Refusal::WrongMachine),
+        }
+    }
 }
 
 /// A host's power was read Off twice, in two sessions, and if it had been on, it was ordered off in between.
@@ -187,19 +203,11 @@ async fn read_anew<D: FenceDevice>(device: &D, run: &Run) -> Result<(Power, Iden
 
 async fn open_checked<D: FenceDevice>(device: &D, run: &Run) -> Result<(D::Session, IdentityCheck), Stop> {
     let mut session = run.within(device.open(run.left())).await?;
-    let (expected, must_be_named) = match run.order.expected {
-        Expected::Unknown => return Ok((session, IdentityCheck::NotAsked)),
-        Expected::IfNamed(machine) => (machine, false),
-        Expected::Named(machine) => (machine, true),
-    };
-    let checked = match run.within(session.identity(run.left())).await {
-        Ok(None) if must_be_named => Err(Stop::Refused(Refusal::WrongMachine)),
-        Ok(None) => Ok(IdentityCheck::NotOffered),
-        Ok(Some(reported)) if same_machine(reported, expected) => Ok(IdentityCheck::Matched),
-        Ok(Some(_)) => Err(Stop::Refused(Refusal::WrongMachine)),
-        Err(stop) => Err(stop),
-    };
-    match checked {
+    if run.order.expected == Expected::Unknown {
+        return Ok((session, IdentityCheck::NotAsked));
+    }
+    let named = run.within(session.identity(run.left())).await;
+    match named.and_then(|named| run.order.expected.compare(named).map_err(Stop::Refused)) {
         Ok(identity) => Ok((session, identity)),
         Err(stop) => {
             session.close().await;

@@ -19,7 +19,7 @@ pub const PRIORITY_MAX: u16 = 1000;
 pub const PRIORITY_DEFAULT: u16 = 500;
 
 /// Longest accepted definition. Libvirt's own limit for a string in a remote call is 4 MiB; real definitions have 10 KiB.
-pub const DEFINITION_BYTES_MAX: usize = 1 << 20;
+pub const DEFINITION_BYTES_MAX: usize = 64 << 10;
 
 /// Most XML nodes in one definition. The parser itself does not recurse.
 const NODES_MAX: u32 = 100_000;

@@ -1,13 +1,15 @@
 //! Hosts as the command line shows them.
 
-use quorumfence_machine::{BootId, CastVote, ControllerId, Driver, Host, HostId, HostState, Power, Reason, SystemUuid};
+use quorumfence_machine::{
+    BootId, CastVote, ControllerId, Driver, Host, HostId, HostState, Power, Reason, SystemUuid, WallMillis,
+};
 use quorumfence_proto::{convert, pb};
 use serde::Serialize;
 
 use super::super::Failure;
 use super::super::client::understood;
 use super::super::output::{Printed, facts, table};
-use super::{age, carried, dash};
+use super::{age, carried, dash, instant};
 
 /// One host with what the answering controller knows of it.
 #[derive(Debug, Serialize)]
@@ -25,6 +27,7 @@ pub(in super::super) struct HostView {
     attending: bool,
     heartbeat_age_ms: Option<u64>,
     lease_left_ms: Option<u64>,
+    readiness: Option<ReadinessView>,
     ping: Option<String>,
     health: Option<String>,
     levels: Vec<LevelView>,
@@ -33,6 +36,16 @@ pub(in super::super) struct HostView {
     running: usize,
     votes: Vec<VoteView>,
     pub(in super::super) reasons: Vec<String>,
+}
+
+/// What the slow look at the fencing devices said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct ReadinessView {
+    fenceable: bool,
+    /// Milliseconds since 1970.
+    checked_at_ms: u64,
+    proven_fenceable_at_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -89,6 +102,7 @@ impl HostView {
             attending: report.attending,
             heartbeat_age_ms: report.heartbeat_age_ms,
             lease_left_ms: report.lease_left_ms,
+            readiness: report.readiness.map(ReadinessView::from),
             levels: enrolment.iter().flat_map(|enrolment| &enrolment.levels).map(LevelView::of).collect(),
             segment: enrolment.as_ref().map(|enrolment| enrolment.segment.to_string()),
             ping: enrolment.as_ref().and_then(|enrolment| enrolment.ping.clone()),
@@ -199,12 +213,36 @@ pub(in super::super) fn host_facts(host: &HostView) -> String {
     ];
     if host.levels.is_empty() {
         lines.push(("fencing", "no level: only a new boot or a person can prove this host dead".into()));
+    } else {
+        let words = host.readiness.as_ref().map_or_else(|| "not known yet".into(), ReadinessView::words);
+        lines.push(("fenceable", words));
     }
     for level in &host.levels {
         lines.extend(level.devices.iter().map(|device| ("fencing", device.words())));
     }
     lines.extend(host.reasons.iter().map(|reason| ("waits for", reason.clone())));
     facts(&lines)
+}
+
+impl From<pb::Readiness> for ReadinessView {
+    fn from(readiness: pb::Readiness) -> Self {
+        Self {
+            fenceable: readiness.fenceable_at_ms == Some(readiness.at_ms),
+            checked_at_ms: readiness.at_ms,
+            proven_fenceable_at_ms: readiness.fenceable_at_ms,
+        }
+    }
+}
+
+impl ReadinessView {
+    fn words(&self) -> String {
+        let checked = instant(WallMillis(self.checked_at_ms));
+        match self.proven_fenceable_at_ms {
+            Some(_) if self.fenceable => format!("yes, proven {checked}"),
+            Some(at) => format!("no: no level answered {checked}; last proven {}", instant(WallMillis(at))),
+            None => format!("no: no level answered {checked}, and none ever did"),
+        }
+    }
 }
 
 impl DeviceView {

@@ -23,7 +23,7 @@ struct Tested {
     level: usize,
     driver: &'static str,
     address: String,
-    /// Whether the device answered with a power state.
+    /// Whether the device answered with a power state, and for the right machine.
     fenceable: bool,
     answer: String,
     identity: Option<SystemUuid>,
@@ -46,12 +46,16 @@ pub(super) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         }
     }
     output::print(globals.output, &tests, text)?;
-    if tests.iter().any(|test| test.fenceable) {
+    let is_whole = |level: usize| tests.iter().filter(|test| test.level == level).all(|test| test.fenceable);
+    if tests.iter().any(|test| is_whole(test.level)) {
         return Ok(());
     }
     let message = match tests.len() {
         0 => format!("host {} has no fencing level, so only a new boot or a person can prove it dead", args.host),
-        _ => format!("no fencing device of host {} answered, so it cannot be fenced now", args.host),
+        _ => format!(
+            "no fencing level of host {} answers as a whole, so it cannot be fenced now; see the answers above",
+            args.host
+        ),
     };
     Err(Failure::new(Exit::Held, message))
 }
