@@ -346,6 +346,8 @@ impl Figures {
         let proof_to_start = proof_to_start.map(|time| time.0);
         // A dead leader or a dead BMC is waited for between the vote and the order: that is not the product's time.
         let is_disturbed = story.next_commit_ms.is_some() || story.released.is_some();
+        let killed = first(Step::LeaderKilled).unwrap_or(u64::MAX);
+        let vote_to_permit = vote_to_permit.filter(|_| first(Step::Permit).is_some_and(|permit| permit <= killed));
         let before = if is_disturbed { vote_to_permit } else { vote_to_order.or(vote_to_permit) };
         Self {
             fault_to_start_ms: last(Step::QemuStarted),
