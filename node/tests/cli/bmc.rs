@@ -1,7 +1,7 @@
 //! A BMC on loopback: OpenIPMI's `ipmi_sim`, whose power is a file.
 
 use std::net::UdpSocket;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 const EMULATION: &str = "mc_setbmc 0x20\n\
@@ -15,40 +15,32 @@ const CHASSIS: &str = "#!/bin/sh\nfor word in \"$@\"; do case $word in get) echo
 /// A BMC that knows user `admin` with password `s3cret`.
 pub(crate) struct Bmc {
     process: Child,
-    directory: PathBuf,
-    port: u16,
     pub(crate) address: String,
 }
 
 impl Bmc {
-    /// Starts a BMC whose machine has the UUID.
+    /// Starts a BMC whose machine has the UUID, at a free port.
     pub(crate) fn start(directory: &Path, guid: &str) -> Self {
+        let port = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address");
+        Self::start_at(&port.to_string(), directory, guid)
+    }
+
+    /// The same, at an address that another BMC left.
+    pub(crate) fn start_at(address: &str, directory: &Path, guid: &str) -> Self {
         std::fs::create_dir_all(directory.join("state")).expect("a directory");
-        let port = UdpSocket::bind("127.0.0.1:0").expect("a port").local_addr().expect("an address").port();
-        let process = serve(directory, port, guid);
-        Self { process, directory: directory.into(), port, address: format!("127.0.0.1:{port}") }
-    }
-
-    /// Replaces it by the BMC of another machine at the same address.
-    pub(crate) fn replace(&mut self, guid: &str) {
-        self.stop();
-        self.process = serve(&self.directory, self.port, guid);
-    }
-
-    fn stop(&mut self) {
-        self.process.kill().expect("it was started");
-        self.process.wait().expect("a killed process ends");
+        Self { process: serve(directory, address, guid), address: address.into() }
     }
 }
 
-fn serve(directory: &Path, port: u16, guid: &str) -> Child {
+fn serve(directory: &Path, address: &str, guid: &str) -> Child {
+    let (ip, port) = address.rsplit_once(':').expect("an address and a port");
     let write = |name: &str, text: &str| std::fs::write(directory.join(name), text).expect("it can be written");
     write("chassis.sh", CHASSIS);
     write("sim.emu", EMULATION);
     write(
         "lan.conf",
         &format!(
-            "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\n addr 127.0.0.1 {port}\n priv_limit admin\n\
+            "name \"bmc\"\nset_working_mc 0x20\nstartlan 1\n addr {ip} {port}\n priv_limit admin\n\
              allowed_auths_callback none md2 md5 straight\n allowed_auths_user none md2 md5 straight\n\
              allowed_auths_operator none md2 md5 straight\n allowed_auths_admin none md2 md5 straight\n guid {}\nendlan\n\
              chassis_control \"sh {}\"\n\
@@ -70,6 +62,7 @@ fn serve(directory: &Path, port: u16, guid: &str) -> Child {
 
 impl Drop for Bmc {
     fn drop(&mut self) {
-        self.stop();
+        self.process.kill().expect("it was started");
+        self.process.wait().expect("a killed process ends");
     }
 }

@@ -113,9 +113,11 @@ fn an_enrolled_host_whose_bmc_names_its_machine_is_admitted() {
 #[test]
 fn a_bmc_that_moved_to_another_machine_makes_its_host_unfenceable() {
     let lab = lab_with_a_host();
-    let mut bmc = Bmc::start(&lab.path("bmc"), MACHINE);
+    let bmc = Bmc::start(&lab.path("bmc"), MACHINE);
     lab.eventually(&enrol(&bmc.address, "admin", "password"), |ran| ran.code == 0);
-    bmc.replace(OTHER);
+    let address = bmc.address.clone();
+    drop(bmc);
+    let _other = Bmc::start_at(&address, &lab.path("other"), OTHER);
     let tested = lab.eventually(&["fence", "test", "host1"], |ran| ran.out.contains("refused"));
     let expected =
         "error: no fencing level of host host1 answers as a whole, so it cannot be fenced now; see the answers above\n";
