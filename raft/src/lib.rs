@@ -36,5 +36,5 @@ pub use openraft_rt::AsyncRuntime as Runtime;
 pub use openraft_rt_tokio::TokioRuntime;
 pub use options::Options;
 pub use quorumfence_storage::{Expect, Fatal, Folder, Identity, Kv, Rocks, SnapshotFiles};
-pub use replica::{Follower, Leadership, Replica, Setup, Status};
+pub use replica::{Follower, Leadership, Passage, Replica, Said, Setup, Status, Witness};
 pub use types::{Peer, Term};

@@ -6,6 +6,7 @@ mod leadership;
 mod start;
 mod state_machine;
 mod status;
+mod witness;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -17,6 +18,7 @@ use tokio::sync::watch;
 
 pub use leadership::Leadership;
 pub use status::{Follower, Status};
+pub use witness::{Passage, Said, Witness};
 
 use crate::types::TypeConfig;
 use crate::{Environment, OpenError, Options, Runtime};
@@ -41,6 +43,8 @@ pub struct Setup<E: Environment> {
     pub clock: E::Clock,
     /// What happens when the disk fails.
     pub fatal: Fatal,
+    /// Who sees every entry as it is applied.
+    pub witness: Option<Arc<dyn Witness>>,
 }
 
 /// One member of the group. Clones are handles of the same replica.

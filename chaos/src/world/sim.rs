@@ -216,6 +216,7 @@ impl Sim {
             transport: SimTransport { ether: Arc::clone(&ether), me: id },
             clock,
             fatal: Fatal::new(move |error| ether.note(format_args!("fatal {error}"))),
+            witness: None,
         };
         let replica = node.spawn(Replica::<SimEnvironment>::open(setup)).await??;
         let setup = controller::Setup {

@@ -205,6 +205,7 @@ async fn open<E: Wired>(
         transport: Grpc::new(&credentials)?,
         clock: SystemClock,
         fatal: Fatal::abort(),
+        witness: None,
     };
     let replica = Replica::open(setup).await.map_err(Error::Replica)?;
     mark(&opened).map_err(|error| unusable(&opened)(error.into()))?;

@@ -19,12 +19,12 @@ use crate::types::TypeConfig;
 use crate::{Environment, InitializeError, OpenError, Runtime};
 
 pub(super) async fn open<E: Environment>(setup: Setup<E>) -> Result<Replica<E>, OpenError> {
-    let Setup { identity, expect, options, kv, files, transport, clock, fatal } = setup;
+    let Setup { identity, expect, options, kv, files, transport, clock, fatal, witness } = setup;
     let config = Arc::new(options.config(&identity.cluster)?);
     let options = Arc::new(options);
     let store = quorumfence_storage::open(kv, &identity, expect, fatal).await?;
     let log = LogStore::<TypeConfig<E::Runtime>, E::Kv, Codec>::open(store.clone())?;
-    let machine = StateMachine::<E>::open(Records::new(store), Snapshots::new(files)).await?;
+    let machine = StateMachine::<E>::open(Records::new(store), Snapshots::new(files), witness).await?;
     let shared = machine.shared();
     let connections = Connections::<E> { transport: transport.clone(), options: Arc::clone(&options) };
     let raft = super::Raft::<E>::new(identity.node, config, connections, log, machine)

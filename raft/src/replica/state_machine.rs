@@ -8,7 +8,7 @@ use futures_util::{Stream, TryStreamExt};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use prost::Message;
-use quorumfence_machine::{ControllerId, LogIndex, Reply, State};
+use quorumfence_machine::{Applied, ControllerId, LogIndex, Reply, State};
 use quorumfence_proto::pb;
 use quorumfence_storage::{Change, Error, Loaded, Records, Snapshots};
 use tokio::sync::watch;
@@ -18,7 +18,7 @@ use crate::codec::{
     stored_membership_to_pb,
 };
 use crate::types::{Answer, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::{CodecError, Environment, OpenError, Runtime};
+use crate::{CodecError, Environment, OpenError, Passage, Runtime, Said, Term, Witness};
 
 /// Entries in one synced batch: after a long absence the memory must not hold all answers at once.
 const BATCH_ENTRIES_MAX: usize = 1024;
@@ -74,11 +74,16 @@ pub(crate) struct StateMachine<E: Environment> {
     snapshots: Snapshots<E::Files>,
     applied: Option<LogId>,
     membership: StoredMembership,
+    witness: Option<Arc<dyn Witness>>,
 }
 
 impl<E: Environment> StateMachine<E> {
     /// Loads the state; repeats an installation that a crash cut.
-    pub(crate) async fn open(records: Records<E::Kv>, snapshots: Snapshots<E::Files>) -> Result<Self, OpenError> {
+    pub(crate) async fn open(
+        records: Records<E::Kv>,
+        snapshots: Snapshots<E::Files>,
+        witness: Option<Arc<dyn Witness>>,
+    ) -> Result<Self, OpenError> {
         let loaded = match records.load() {
             Err(Error::InstallInterrupted) => {
                 let snapshot = current(&snapshots)?.ok_or(OpenError::NoSnapshot)?;
@@ -91,7 +96,7 @@ impl<E: Environment> StateMachine<E> {
         let (applied, membership) = position(&loaded)?;
         let rows = loaded.records.iter().map(|record| row_from_value(&record.value)).collect::<Result<Vec<_>, _>>()?;
         let shared = Arc::new(Shared::new(State::from_records(rows), index(applied.as_ref())));
-        Ok(Self { shared, records, snapshots, applied, membership })
+        Ok(Self { shared, records, snapshots, applied, membership, witness })
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared> {
@@ -101,16 +106,28 @@ impl<E: Environment> StateMachine<E> {
     fn apply_entry(&mut self, entry: &Entry) -> Answer {
         let at = LogIndex(entry.log_id.index);
         self.applied = Some(entry.log_id);
-        let reply = match &entry.payload {
-            EntryPayload::Blank => Ok(Reply::Done),
-            EntryPayload::Normal(proposal) => self.shared.change(|state| state.apply(at, &proposal.0)).reply,
+        let mut voters = BTreeSet::new();
+        let Applied { reply, events } = match &entry.payload {
+            EntryPayload::Blank => Applied { reply: Ok(Reply::Done), events: Vec::new() },
+            EntryPayload::Normal(proposal) => self.shared.change(|state| state.apply(at, &proposal.0)),
             EntryPayload::Membership(membership) => {
                 self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                let voters: BTreeSet<ControllerId> = membership.voter_ids().map(ControllerId).collect();
-                self.shared.change(|state| state.apply_voters(at, &voters));
-                Ok(Reply::Done)
+                voters = membership.voter_ids().map(ControllerId).collect();
+                let events = self.shared.change(|state| state.apply_voters(at, &voters));
+                Applied { reply: Ok(Reply::Done), events }
             }
         };
+        if let Some(witness) = &self.witness {
+            let said = match &entry.payload {
+                EntryPayload::Blank => Said::Blank,
+                EntryPayload::Normal(proposal) => Said::Command(&proposal.0),
+                EntryPayload::Membership(_) => Said::Voters(&voters),
+            };
+            let term = Term(*entry.log_id.leader_id);
+            self.shared.read(|state| {
+                witness.applied(&Passage { at, term, entry: said, events: &events, state });
+            });
+        }
         Answer { at, reply }
     }
 
@@ -189,6 +206,9 @@ impl<E: Environment> RaftStateMachine<Config<E>> for StateMachine<E> {
         self.snapshots.publish(index(meta.last_log_id.as_ref()).0, &header, &data).await?;
         install(&self.records, meta, &rows).await?;
         self.shared.change(|state| *state = State::from_records(rows));
+        if let Some(witness) = &self.witness {
+            self.shared.read(|state| witness.installed(index(meta.last_log_id.as_ref()), state));
+        }
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.shared.publish(index(self.applied.as_ref()));

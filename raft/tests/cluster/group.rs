@@ -13,7 +13,7 @@ use quorumfence_machine::{
 };
 use quorumfence_raft::{
     CallError, Credentials, Environment, Expect, Fatal, Folder, Grpc, Identity, Lane, Options, Peer, Replica, Request,
-    Response, Rocks, Setup, SystemClock, TokioRuntime, Transport, raft_service,
+    Response, Rocks, Setup, SystemClock, TokioRuntime, Transport, Witness, raft_service,
 };
 use tempfile::TempDir;
 use tokio::net::TcpListener;
@@ -23,6 +23,7 @@ use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::{Certificate, Server, ServerTlsConfig};
 
 use crate::certificates::Authority;
+use crate::witness::Heard;
 
 /// Nothing in these tests takes this long unless it is broken.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
@@ -82,6 +83,8 @@ pub(crate) struct Running {
     pub(crate) replica: Member,
     /// What goes wrong with the calls of this node.
     pub(crate) faults: Arc<Faults>,
+    /// What its witness heard since its start.
+    pub(crate) heard: Arc<Heard>,
     stop: oneshot::Sender<()>,
     server: JoinSet<()>,
 }
@@ -149,6 +152,7 @@ impl Group {
         let listener = self.listen(id).await;
         let transport = Lossy::faithful(Grpc::new(credentials).unwrap());
         let faults = Arc::clone(&transport.faults);
+        let heard = Arc::new(Heard::default());
         let replica = Replica::<Production>::open(Setup {
             identity: Identity { cluster: "test".into(), node: id },
             expect,
@@ -158,6 +162,7 @@ impl Group {
             transport,
             clock: SystemClock,
             fatal: Fatal::new(|error| panic!("the disk failed: {error}")),
+            witness: Some(Arc::clone(&heard) as Arc<dyn Witness>),
         })
         .await
         .unwrap();
@@ -168,7 +173,7 @@ impl Group {
             let stopped = async { stopped.await.unwrap_or_default() };
             router.serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped).await.unwrap();
         });
-        self.running.insert(id, Running { replica, faults, stop, server });
+        self.running.insert(id, Running { replica, faults, heard, stop, server });
     }
 
     /// Stops a node in order and lets go of its database.

@@ -12,3 +12,4 @@ mod membership;
 mod reads;
 mod restart;
 mod snapshot;
+mod witness;

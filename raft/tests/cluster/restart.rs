@@ -69,6 +69,7 @@ async fn an_empty_database_of_a_known_node_is_refused() {
         transport: Lossy::faithful(group.client("controller-1")),
         clock: SystemClock,
         fatal: Fatal::new(|error| panic!("the disk failed: {error}")),
+        witness: None,
     };
     let outcome = Replica::open(setup).await;
     assert!(matches!(outcome, Err(OpenError::Store(_))), "{outcome:?}");

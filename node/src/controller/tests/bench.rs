@@ -327,6 +327,7 @@ async fn open(folder: &std::path::Path) -> Replica<Bench> {
         transport: Alone,
         clock: SystemClock,
         fatal: Fatal::abort(),
+        witness: None,
     };
     Replica::open(setup).await.unwrap()
 }
