@@ -1,0 +1,86 @@
+use super::*;
+
+/// One of each kind, as scripts write it.
+const ALL: [&str; 46] = [
+    "controller 2 kill",
+    "controller leader power-cut",
+    "controller all power-cut",
+    "controller 1 start",
+    "controller leader pause 2500ms",
+    "controller 3 snapshot",
+    "controller leader hand-over",
+    "disk 1 works",
+    "disk 1 slow 200ms",
+    "disk 1 fail-sync",
+    "disk 1 full",
+    "clock 2 +3600000ms",
+    "clock 2 -500ms",
+    "cut controller 1 -> host host2",
+    "join bmc host2 -> controller 3",
+    "isolate host host2",
+    "isolate bmc host2",
+    "rejoin controller 2",
+    "weather loss 5% duplicate 2% delay 100ms",
+    "host host2 power-cut",
+    "host host2 power-on",
+    "host host2 reboot",
+    "host host2 freeze 10s",
+    "host host2 restart-agent",
+    "bmc host2 works",
+    "bmc host2 silent",
+    "bmc host2 ignores",
+    "bmc host2 refuses-login",
+    "bmc host2 late 5s",
+    "bmc host2 stale",
+    "bmc host2 busy",
+    "bmc host2 powers-back-on 2s",
+    "bmc host2 loses-answer",
+    "hypervisor host2 works",
+    "hypervisor host2 fails",
+    "hypervisor host2 hangs",
+    "hypervisor host2 loses-answer",
+    "hypervisor host2 late 3s",
+    "operator arm",
+    "operator disarm",
+    "operator start-maintenance host2",
+    "operator end-maintenance host2",
+    "operator confirm-dead host2",
+    "weather loss 0% duplicate 0% delay 0s",
+    "rejoin host host2",
+    "heal",
+];
+
+#[test]
+fn every_fault_reads_back_as_it_is_written() {
+    for text in ALL {
+        let fault: Fault = text.parse().unwrap();
+        assert_eq!(fault.to_string(), text);
+    }
+}
+
+#[test]
+fn what_is_no_fault_is_refused_with_the_word_that_is_wrong() {
+    for (text, why) in [
+        ("", "a subject is missing"),
+        ("cotroller 1 kill", "nothing is called 'cotroller'"),
+        ("controller x kill", "'x' is no controller's number"),
+        ("controller 1 explode", "'explode' happens to no controller"),
+        ("controller 1 pause", "a time such as 500ms or 3s is missing"),
+        ("controller 1 pause 5", "'5' is no time such as 500ms or 3s"),
+        ("controller 1 kill twice", "'twice' is one word too many"),
+        ("cut host host1 host host2", "'host' stands where '->' belongs"),
+        ("weather loss 101% duplicate 0% delay 0s", "'101%' is above 100%"),
+        ("clock 1 500", "'500' is no jump such as +500ms"),
+        ("isolate rack 1", "'rack' is no place: controller, host or bmc"),
+    ] {
+        assert_eq!(text.parse::<Fault>().unwrap_err().why, why, "{text}");
+    }
+}
+
+#[test]
+fn a_kind_has_no_names_and_numbers() {
+    let kind = |text: &str| text.parse::<Fault>().unwrap().kind();
+    assert_eq!(kind("cut controller 1 -> host host2"), "cut controller host");
+    assert_eq!(kind("bmc host2 late 5s"), "bmc late");
+    assert_eq!(kind("controller leader pause 2500ms"), "controller leader pause");
+}
