@@ -7,6 +7,8 @@ use std::str::FromStr;
 
 use quorumfence_machine::{ControllerId, HostId, Millis};
 
+pub use parse::{Error, duration};
+
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -219,7 +221,7 @@ impl fmt::Display for Fault {
 }
 
 /// A length of time as scripts write it.
-struct Time(Millis);
+pub(crate) struct Time(pub(crate) Millis);
 
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -327,9 +329,9 @@ impl fmt::Display for Deed {
 }
 
 impl FromStr for Fault {
-    type Err = parse::Error;
+    type Err = Error;
 
-    fn from_str(text: &str) -> Result<Self, parse::Error> {
+    fn from_str(text: &str) -> Result<Self, Error> {
         parse::fault(text)
     }
 }

@@ -83,7 +83,7 @@ fn time(words: &mut Words<'_>) -> Result<Millis, String> {
 }
 
 /// Reads a time such as `500ms` or `3s`.
-pub(crate) fn duration(word: &str) -> Option<Millis> {
+pub fn duration(word: &str) -> Option<Millis> {
     if let Some(millis) = word.strip_suffix("ms") {
         return millis.parse().ok().map(Millis);
     }

@@ -1,0 +1,269 @@
+//! The nemesis: chooses what goes wrong next, from chance and from what it sees of the cluster.
+//!
+//! Blind chance rarely hits the moment that matters. So it prefers the host that is being fenced, the host on which an
+//! instance is being started, and the leader; and it lets things go wrong together (a *storm*). What it does goes into
+//! a script, which plays again without it.
+
+mod storm;
+
+use std::collections::BTreeSet;
+
+use quorumfence_machine::{ControllerId, HostId, Millis};
+
+use crate::chance::Chance;
+use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
+use crate::swarm::{Kind, Plan};
+
+/// What the nemesis sees of the cluster.
+#[derive(Debug, Clone, Default)]
+pub struct Sight {
+    /// Who leads.
+    pub leader: Option<ControllerId>,
+    /// All controllers.
+    pub controllers: Vec<ControllerId>,
+    /// Those that run.
+    pub running: Vec<ControllerId>,
+    /// All hosts.
+    pub hosts: Vec<HostId>,
+    /// Hosts without power.
+    pub off: BTreeSet<HostId>,
+    /// Hosts that a quorum lost or that are being fenced.
+    pub fenced: Vec<HostId>,
+    /// Hosts on which an instance is being started.
+    pub targets: Vec<HostId>,
+}
+
+/// Chooses faults until it is told to stop.
+#[derive(Debug)]
+pub struct Nemesis {
+    chance: Chance,
+    plan: Plan,
+    /// What is to come: the ends of faults, and the rest of storms.
+    pending: Vec<(Millis, Fault)>,
+    /// Hosts that get their power back.
+    returning: BTreeSet<HostId>,
+    next: Millis,
+    storm: Option<Millis>,
+}
+
+impl Nemesis {
+    /// Makes the nemesis of a run.
+    pub fn new(seed: u64, plan: Plan) -> Self {
+        let mut chance = Chance::new(seed, "nemesis");
+        let storm = chance.percent(50).then(|| chance.time(Millis(5000), plan.chaos - Millis(30_000)));
+        Self { chance, plan, pending: Vec::new(), returning: BTreeSet::new(), next: Millis::ZERO, storm }
+    }
+
+    /// Returns what goes wrong, or is put right, by `now`, which counts from the start of the chaos.
+    pub fn due(&mut self, now: Millis, sight: &Sight) -> Vec<Fault> {
+        self.bring_back(now, sight);
+        if now >= self.next {
+            let twice = Millis(2 * self.plan.pause.0);
+            self.next = now + self.chance.time(Millis(50), twice);
+            self.strike(now, sight);
+        }
+        if self.storm.is_some_and(|storm| now >= storm) {
+            self.storm = None;
+            let storm = storm::draw(&mut self.chance, sight);
+            self.pending.extend(storm.into_iter().map(|(after, fault)| (now + after, fault)));
+        }
+        // Stable: what was decided first happens first.
+        self.pending.sort_by_key(|(at, _)| *at);
+        let due = self.pending.iter().take_while(|(at, _)| *at <= now).count();
+        self.pending.drain(..due).map(|(_, fault)| fault).collect()
+    }
+
+    /// Somebody walks to the rack and switches on what is off.
+    fn bring_back(&mut self, now: Millis, sight: &Sight) {
+        self.returning.retain(|host| sight.off.contains(host));
+        for host in &sight.off {
+            if self.returning.insert(host.clone()) {
+                let at = now + self.chance.time(Millis(2000), Millis(45_000));
+                self.pending.push((at, Fault::Host(host.clone(), HostBlow::PowerOn)));
+            }
+        }
+    }
+
+    fn strike(&mut self, now: Millis, sight: &Sight) {
+        let Some(kind) = self.chance.pick(&self.plan.kinds).copied() else { return };
+        let blow = match kind {
+            Kind::Crashes => self.crash(sight),
+            Kind::Pauses => self.pause(sight),
+            Kind::Cuts => self.cut(sight),
+            Kind::Weather => Some(self.weather()),
+            Kind::Disks => self.disk(sight),
+            Kind::Clocks => self.clock(sight),
+            Kind::Hosts => self.host(sight),
+            Kind::Bmcs => self.bmc(sight),
+            Kind::Hypervisors => self.hypervisor(sight),
+            Kind::People => self.person(sight),
+        };
+        let Some((fault, end)) = blow else { return };
+        self.pending.push((now, fault));
+        self.pending.extend(end.map(|(after, fault)| (now + after, fault)));
+    }
+
+    fn crash(&mut self, sight: &Sight) -> Option<Blowing> {
+        let blow = if self.chance.percent(50) { Blow::Kill } else { Blow::PowerCut };
+        let after = self.chance.time(Millis(100), Millis(15_000));
+        if self.chance.percent(8) {
+            let start = Fault::Controller(Which::All, Blow::Start);
+            return Some((Fault::Controller(Which::All, blow), Some((after, start))));
+        }
+        let id = controller(&mut self.chance, sight)?;
+        let start = Fault::Controller(Which::One(id), Blow::Start);
+        Some((Fault::Controller(Which::One(id), blow), Some((after, start))))
+    }
+
+    fn pause(&mut self, sight: &Sight) -> Option<Blowing> {
+        let id = controller(&mut self.chance, sight)?;
+        // Long enough for an election, sometimes past the life of a permit.
+        let longest = if self.chance.percent(20) { Millis(60_000) } else { Millis(6000) };
+        let time = self.chance.time(Millis(200), longest);
+        Some((Fault::Controller(Which::One(id), Blow::Pause(time)), None))
+    }
+
+    fn cut(&mut self, sight: &Sight) -> Option<Blowing> {
+        let after = self.chance.time(Millis(300), Millis(20_000));
+        let places: Vec<Place> = match self.chance.below(4) {
+            0 => vec![Place::Controller(controller(&mut self.chance, sight)?)],
+            1 => vec![Place::Host(host(&mut self.chance, sight)?)],
+            2 => vec![Place::Bmc(host(&mut self.chance, sight)?)],
+            _ => {
+                let from = Place::Controller(controller(&mut self.chance, sight)?);
+                let host = host(&mut self.chance, sight)?;
+                let other = self.chance.pick(&sight.controllers).copied()?;
+                let ends = [Place::Controller(other), Place::Host(host.clone()), Place::Bmc(host)];
+                let to = self.chance.pick(&ends)?.clone();
+                if self.chance.percent(50) { vec![from, to] } else { vec![to, from] }
+            }
+        };
+        match places.as_slice() {
+            [place] => Some((Fault::Isolate(place.clone()), Some((after, Fault::Rejoin(place.clone()))))),
+            [from, to] if from != to => {
+                let (from, to) = (from.clone(), to.clone());
+                let end = Fault::Join { from: from.clone(), to: to.clone() };
+                Some((Fault::Cut { from, to }, Some((after, end))))
+            }
+            _ => None,
+        }
+    }
+
+    fn weather(&mut self) -> Blowing {
+        let percent = |number: u64| u8::try_from(number).unwrap_or(100);
+        let weather = Weather {
+            loss_percent: percent(self.chance.between(0, 30)),
+            duplicate_percent: percent(self.chance.between(0, 10)),
+            delay_max: self.chance.time(Millis(0), Millis(1500)),
+        };
+        let after = self.chance.time(Millis(1000), Millis(15_000));
+        (Fault::Weather(weather), Some((after, Fault::Weather(Weather::default()))))
+    }
+
+    fn disk(&mut self, sight: &Sight) -> Option<Blowing> {
+        let id = controller(&mut self.chance, sight)?;
+        let trouble = match self.chance.below(6) {
+            0 => DiskTrouble::FailSync,
+            1 => DiskTrouble::Full,
+            2 => DiskTrouble::Slow(self.chance.time(Millis(5000), Millis(20_000))),
+            _ => DiskTrouble::Slow(self.chance.time(Millis(20), Millis(600))),
+        };
+        let after = self.chance.time(Millis(500), Millis(15_000));
+        match trouble {
+            // The process ends, and somebody starts it again; that gives it a disk that works.
+            DiskTrouble::FailSync | DiskTrouble::Full => {
+                let start = Fault::Controller(Which::One(id), Blow::Start);
+                Some((Fault::Disk(id, trouble), Some((after, start))))
+            }
+            DiskTrouble::Slow(_) | DiskTrouble::Works => {
+                Some((Fault::Disk(id, trouble), Some((after, Fault::Disk(id, DiskTrouble::Works)))))
+            }
+        }
+    }
+
+    fn clock(&mut self, sight: &Sight) -> Option<Blowing> {
+        let id = self.chance.pick(&sight.controllers).copied()?;
+        let jump = *self.chance.pick(&[-315_360_000_000, -3_600_000, -1500, 900, 3_600_000, 315_360_000_000])?;
+        Some((Fault::WallClock(id, jump), None))
+    }
+
+    fn host(&mut self, sight: &Sight) -> Option<Blowing> {
+        let host = host(&mut self.chance, sight)?;
+        let blow = match self.chance.below(5) {
+            0 => HostBlow::Reboot,
+            1 => HostBlow::Freeze(self.chance.time(Millis(500), Millis(30_000))),
+            2 => HostBlow::RestartAgent,
+            _ => HostBlow::PowerCut,
+        };
+        Some((Fault::Host(host, blow), None))
+    }
+
+    fn bmc(&mut self, sight: &Sight) -> Option<Blowing> {
+        let host = host(&mut self.chance, sight)?;
+        let trouble = match self.chance.below(8) {
+            0 => BmcTrouble::Silent,
+            1 => BmcTrouble::Ignores,
+            2 => BmcTrouble::RefusesLogin,
+            3 => BmcTrouble::Late(self.chance.time(Millis(300), Millis(20_000))),
+            4 => BmcTrouble::Stale,
+            5 => BmcTrouble::Busy,
+            6 => BmcTrouble::PowersBackOn(self.chance.time(Millis(300), Millis(8000))),
+            _ => BmcTrouble::LosesAnswer,
+        };
+        let after = self.chance.time(Millis(1000), Millis(40_000));
+        Some((Fault::Bmc(host.clone(), trouble), Some((after, Fault::Bmc(host, BmcTrouble::Works)))))
+    }
+
+    fn hypervisor(&mut self, sight: &Sight) -> Option<Blowing> {
+        let host = host(&mut self.chance, sight)?;
+        let trouble = match self.chance.below(4) {
+            0 => HypervisorTrouble::Fails,
+            1 => HypervisorTrouble::Hangs,
+            2 => HypervisorTrouble::LosesAnswer,
+            _ => HypervisorTrouble::Late(self.chance.time(Millis(300), Millis(9000))),
+        };
+        let after = self.chance.time(Millis(1000), Millis(30_000));
+        let end = Fault::Hypervisor(host.clone(), HypervisorTrouble::Works);
+        Some((Fault::Hypervisor(host, trouble), Some((after, end))))
+    }
+
+    fn person(&mut self, sight: &Sight) -> Option<Blowing> {
+        let after = self.chance.time(Millis(500), Millis(15_000));
+        let which = Which::One(controller(&mut self.chance, sight)?);
+        match self.chance.below(6) {
+            0 => Some((Fault::Operator(Deed::Disarm), Some((after, Fault::Operator(Deed::Arm))))),
+            1 => {
+                let host = host(&mut self.chance, sight)?;
+                let end = Fault::Operator(Deed::EndMaintenance(host.clone()));
+                Some((Fault::Operator(Deed::StartMaintenance(host)), Some((after, end))))
+            }
+            2 => Some((Fault::Controller(which, Blow::Snapshot), None)),
+            3 => Some((Fault::Controller(Which::Leader, Blow::HandOver), None)),
+            4 => Some((Fault::Operator(Deed::Arm), None)),
+            _ => Some((Fault::Operator(Deed::ConfirmDead(host(&mut self.chance, sight)?)), None)),
+        }
+    }
+}
+
+/// A fault, and what ends it how much later.
+type Blowing = (Fault, Option<(Millis, Fault)>);
+
+/// Every second time the leader, where there is one.
+fn controller(chance: &mut Chance, sight: &Sight) -> Option<ControllerId> {
+    match sight.leader {
+        Some(leader) if chance.percent(50) => Some(leader),
+        Some(_) | None => chance.pick(&sight.controllers).copied(),
+    }
+}
+
+/// Six times in ten a host that matters right now, where there is one.
+fn host(chance: &mut Chance, sight: &Sight) -> Option<HostId> {
+    let matter: Vec<&HostId> = sight.fenced.iter().chain(&sight.targets).collect();
+    match chance.percent(60).then(|| chance.pick(&matter)).flatten() {
+        Some(host) => Some((*host).clone()),
+        None => chance.pick(&sight.hosts).cloned(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

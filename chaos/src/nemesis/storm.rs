@@ -1,0 +1,90 @@
+//! Storms: faults that belong together, because real ones do.
+
+use quorumfence_machine::{HostId, Millis};
+
+use super::{Sight, controller};
+use crate::chance::Chance;
+use crate::fault::{Blow, BmcTrouble, Fault, HostBlow, Place, Which};
+
+type Storm = Vec<(Millis, Fault)>;
+
+/// Draws one storm: faults and how long after its beginning each comes.
+pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
+    let Some(host) = chance.pick(&sight.hosts).cloned() else { return Storm::new() };
+    match chance.below(6) {
+        0 => cut_off_with_a_bad_bmc(chance, host),
+        1 => leader_stands_still_in_a_fence(chance, sight, host),
+        2 => everybody_loses_power_in_a_fence(chance, host),
+        3 => rack(chance, sight),
+        4 => targets_die(chance, sight),
+        _ => returns_while_an_order_is_late(chance, host),
+    }
+}
+
+fn cut_off_with_a_bad_bmc(chance: &mut Chance, host: HostId) -> Storm {
+    let late = BmcTrouble::Late(chance.time(Millis(1000), Millis(25_000)));
+    let troubles = [BmcTrouble::Silent, BmcTrouble::Ignores, BmcTrouble::Stale, BmcTrouble::LosesAnswer, late];
+    let trouble = chance.pick(&troubles).copied().unwrap_or(late);
+    let end = chance.time(Millis(5000), Millis(40_000));
+    vec![
+        (Millis::ZERO, Fault::Bmc(host.clone(), trouble)),
+        (Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))),
+        (end, Fault::Bmc(host.clone(), BmcTrouble::Works)),
+        (end + chance.time(Millis::ZERO, Millis(10_000)), Fault::Rejoin(Place::Host(host))),
+    ]
+}
+
+fn leader_stands_still_in_a_fence(chance: &mut Chance, sight: &Sight, host: HostId) -> Storm {
+    let Some(leader) = sight.leader else { return Storm::new() };
+    let still = chance.time(Millis(10_000), Millis(60_000));
+    let after = chance.time(Millis(300), Millis(4000));
+    vec![
+        (Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))),
+        (after, Fault::Controller(Which::One(leader), Blow::Pause(still))),
+        (after + still, Fault::Rejoin(Place::Host(host))),
+    ]
+}
+
+fn everybody_loses_power_in_a_fence(chance: &mut Chance, host: HostId) -> Storm {
+    let after = chance.time(Millis(300), Millis(4000));
+    let start = after + chance.time(Millis(100), Millis(8000));
+    vec![
+        (Millis::ZERO, Fault::Host(host, HostBlow::PowerCut)),
+        (after, Fault::Controller(Which::All, Blow::PowerCut)),
+        (start, Fault::Controller(Which::All, Blow::Start)),
+    ]
+}
+
+fn rack(chance: &mut Chance, sight: &Sight) -> Storm {
+    let count = usize::try_from(chance.between(2, sight.hosts.len().max(2) as u64)).unwrap_or(2);
+    let lost = sight.hosts.iter().take(count).cloned();
+    let mut storm: Storm = lost.map(|host| (Millis::ZERO, Fault::Host(host, HostBlow::PowerCut))).collect();
+    if let Some(id) = controller(chance, sight).filter(|_| chance.percent(50)) {
+        storm.push((Millis::ZERO, Fault::Controller(Which::One(id), Blow::PowerCut)));
+        storm.push((chance.time(Millis(500), Millis(10_000)), Fault::Controller(Which::One(id), Blow::Start)));
+    }
+    storm
+}
+
+/// One host dies, then the hosts that take its instances.
+fn targets_die(chance: &mut Chance, sight: &Sight) -> Storm {
+    let mut at = Millis::ZERO;
+    let mut storm = Storm::new();
+    for host in sight.hosts.iter().take(3) {
+        storm.push((at, Fault::Host(host.clone(), HostBlow::PowerCut)));
+        at = at + chance.time(Millis(200), Millis(4000));
+    }
+    storm
+}
+
+/// The BMC obeys long after the host was cut off; somebody switches the host on as soon as it is off.
+fn returns_while_an_order_is_late(chance: &mut Chance, host: HostId) -> Storm {
+    let late = chance.time(Millis(2000), Millis(20_000));
+    vec![
+        (Millis::ZERO, Fault::Bmc(host.clone(), BmcTrouble::Late(late))),
+        (Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))),
+        (Millis(4000), Fault::Host(host.clone(), HostBlow::Reboot)),
+        (Millis(5000), Fault::Rejoin(Place::Host(host.clone()))),
+        (late + Millis(15_000), Fault::Bmc(host, BmcTrouble::Works)),
+    ]
+}
