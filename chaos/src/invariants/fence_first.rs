@@ -1,0 +1,202 @@
+//! S2: nothing of a host is restarted elsewhere before the host is proven unable to run.
+//!
+//! ```text
+//! FenceDecided ── the host was off since then, or runs a newer boot ──▶ HostFenced      rule 1: the proof is true
+//! given to a home ──▶ the home is proven dead ──▶ RecoveryPlanned                       rule 2: the plan rests on it
+//! RecoveryPlanned(host, boot, token) ──▶ Started there, in that boot, under that token  rule 3: the start obeys it
+//! ```
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use quorumfence_machine::{BootId, Destination, Event, HostId, InstanceId, LogIndex, Proof, Token};
+
+use super::Promise;
+use super::committed::{Committed, Entry};
+use crate::observation::{Observation, Seen};
+
+/// Judges S2 in its early forms: it does not wait for a second copy to run, but convicts the proof, the plan or the
+/// start that would allow one.
+///
+/// Hosts are on from the beginning, in a boot that nobody names; a `PowerOn` names each later one.
+#[derive(Debug, Default)]
+pub struct FenceFirst {
+    committed: Committed,
+    hosts: BTreeMap<HostId, Host>,
+    /// The open fences.
+    fences: BTreeMap<Token, Fence>,
+    /// The host that the log gives each instance to.
+    homes: BTreeMap<InstanceId, Home>,
+    /// The start orders whose end the log does not know.
+    open: BTreeMap<InstanceId, (Token, HostId)>,
+    plans: BTreeMap<(InstanceId, Token), Target>,
+    judged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    off: bool,
+    /// The boots that followed a loss of power, oldest first. The last is the present one.
+    boots: Vec<BootId>,
+    admitted: Option<BootId>,
+    /// The entry that last proved a boot of it over.
+    proven_at: Option<LogIndex>,
+}
+
+#[derive(Debug)]
+struct Fence {
+    host: HostId,
+    off_since: bool,
+}
+
+#[derive(Debug)]
+struct Home {
+    host: HostId,
+    since: LogIndex,
+}
+
+#[derive(Debug)]
+struct Target {
+    host: HostId,
+    boot: BootId,
+}
+
+impl Promise for FenceFirst {
+    fn id(&self) -> &'static str {
+        "S2"
+    }
+
+    fn see(&mut self, observation: &Observation) -> Result<(), String> {
+        if let Some(entry) = self.committed.entry(observation) {
+            return entry.events.iter().try_for_each(|event| self.event(&entry, event));
+        }
+        if let Seen::PowerOff { host, .. } = &observation.seen {
+            self.hosts.entry(host.clone()).or_default().off = true;
+            self.fences.values_mut().filter(|fence| fence.host == *host).for_each(|fence| fence.off_since = true);
+        } else if let Seen::PowerOn { host, boot } = &observation.seen {
+            let host = self.hosts.entry(host.clone()).or_default();
+            if host.off {
+                host.boots.push(*boot);
+            }
+            host.off = false;
+        } else if let Seen::Started { instance, host, token: Some(token) } = &observation.seen {
+            self.judged += 1;
+            self.start(*instance, host, *token)
+                .map_err(|why| format!("{instance} starts on {host} under token {token}, {why}"))?;
+        }
+        Ok(())
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}
+
+impl FenceFirst {
+    fn event(&mut self, entry: &Entry<'_>, event: &Event) -> Result<(), String> {
+        if let Event::FenceDecided { host, token } = event {
+            let off_since = self.hosts.get(host).is_some_and(|host| host.off);
+            self.fences.insert(*token, Fence { host: host.clone(), off_since });
+        } else if let Event::HostAdmitted { host, boot } = event {
+            self.hosts.entry(host.clone()).or_default().admitted = Some(*boot);
+        } else if let Event::HostRebooted { host, boot } = event {
+            // It moves nothing by itself, so a false one is not convicted. It is only no proof.
+            let row = self.hosts.entry(host.clone()).or_default();
+            if row.is_newer(*boot) {
+                row.proven_at = Some(entry.index);
+            }
+        } else if let Event::HostFenced { host, token, proof } = event {
+            self.judged += 1;
+            self.proof(host, *token, proof)
+                .map_err(|why| format!("{host} is taken for fenced at {} ({proof}), {why}", entry.index))?;
+            self.hosts.entry(host.clone()).or_default().proven_at = Some(entry.index);
+            self.open.retain(|_, (_, target)| target != host);
+        } else if let Event::InstanceRegistered { instance, host, .. } = event {
+            self.give(entry, *instance, host);
+        } else if let Event::InstanceMoved { instance, to, .. } = event {
+            self.give(entry, *instance, to);
+        } else if let Event::InstanceStarted { instance, host, token } = event {
+            self.give(entry, *instance, host);
+            self.close(*instance, *token);
+        } else if let Event::StartRefused { instance, token, .. } = event {
+            self.close(*instance, *token);
+        } else if let Event::RecoveryPlanned { instance, from, to: Destination::Host { host, boot }, token } = event {
+            self.judged += 1;
+            self.plan(*instance, from, host)
+                .map_err(|why| format!("{instance} is ordered to {host} under token {token}, {why}"))?;
+            self.open.insert(*instance, (*token, host.clone()));
+            self.plans.insert((*instance, *token), Target { host: host.clone(), boot: *boot });
+        }
+        Ok(())
+    }
+
+    fn give(&mut self, entry: &Entry<'_>, instance: InstanceId, host: &HostId) {
+        self.homes.insert(instance, Home { host: host.clone(), since: entry.index });
+    }
+
+    fn close(&mut self, instance: InstanceId, token: Token) {
+        if self.open.get(&instance).is_some_and(|(open, _)| *open == token) {
+            self.open.remove(&instance);
+        }
+    }
+
+    /// Rule 1. A person's word counts when the fenced boot is in truth over: no power, or another boot since.
+    fn proof(&mut self, host: &HostId, token: Token, proof: &Proof) -> Result<(), String> {
+        let fence = self.fences.remove(&token).filter(|fence| fence.host == *host);
+        let fence = fence.ok_or_else(|| format!("and token {token} is no open decision about it"))?;
+        let row = self.hosts.entry(host.clone()).or_default();
+        match proof {
+            Proof::PowerOffVerified { .. } if !fence.off_since => {
+                Err(format!("and it has had power ever since its fence, token {token}, was decided"))
+            }
+            Proof::NewBootId { boot } if !row.is_newer(*boot) => {
+                Err("and it has not lost its power and come up in that boot since it was admitted".into())
+            }
+            Proof::Human { .. } if !row.off && !row.boots.last().is_some_and(|boot| row.is_newer(*boot)) => {
+                Err("and the boot that was given up for dead still has its power".into())
+            }
+            Proof::PowerOffVerified { .. } | Proof::NewBootId { .. } | Proof::Human { .. } => Ok(()),
+        }
+    }
+
+    /// Rule 2. Both the home and the target of an order that nobody saw the end of may have a copy.
+    fn plan(&self, instance: InstanceId, from: &HostId, to: &HostId) -> Result<(), String> {
+        let unknown = Home { host: from.clone(), since: LogIndex(0) };
+        let home = self.homes.get(&instance).unwrap_or(&unknown);
+        let proven_at = self.hosts.get(&home.host).and_then(|host| host.proven_at);
+        if proven_at.is_none_or(|proven_at| proven_at <= home.since) {
+            return Err(format!("and its home {} was not proven dead since {}", home.host, home.since));
+        }
+        match self.open.get(&instance) {
+            Some((open, target)) if target != to => {
+                Err(format!("and its order to {target} under token {open} has neither ended nor been fenced"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Rule 3. The boot is compared when it is known, which it is after the host's first loss of power.
+    fn start(&self, instance: InstanceId, host: &HostId, token: Token) -> Result<(), String> {
+        let target = self.plans.get(&(instance, token)).ok_or("which no committed recovery ordered")?;
+        if target.host != *host {
+            return Err(format!("which ordered it to {}", target.host));
+        }
+        match self.hosts.get(host).and_then(|row| row.boots.last()) {
+            Some(present) if *present != target.boot => {
+                Err(format!("which ordered it to boot {} and not to {present}", target.boot))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}
+
+impl Host {
+    /// Returns whether a boot came after a loss of power, and after the boot that was admitted last.
+    fn is_newer(&self, boot: BootId) -> bool {
+        let place = |boot: BootId| self.boots.iter().position(|known| *known == boot);
+        let admitted = self.admitted.and_then(place);
+        place(boot).is_some_and(|place| admitted.is_none_or(|admitted| place > admitted))
+    }
+}

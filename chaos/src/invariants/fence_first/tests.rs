@@ -1,0 +1,120 @@
+use super::*;
+use crate::invariants::sample::{
+    Story, acquits, admitted, convicts, decided, fenced, host, instance, new_boot, off_proof, planned, rebooted,
+    refused, registered, runs, word_of_a_person,
+};
+use crate::observation::Cause;
+
+/// Host a runs instance 1 in its first boot; b and c are up in theirs.
+fn before() -> Story {
+    Story::new().entry(1, vec![admitted("a", 9), admitted("b", 1), admitted("c", 1)]).entry(2, vec![registered(1, "a")])
+}
+
+/// Host a is proven off at 11.
+fn fenced_a() -> Story {
+    before().entry(10, vec![decided("a", 10)]).power_off("a", Cause::Bmc).entry(11, vec![fenced("a", 10, off_proof())])
+}
+
+#[test]
+fn off_must_have_been_true_after_the_decision() {
+    let proof = || vec![fenced("a", 10, off_proof())];
+    let decided_at_10 = |story: Story| story.entry(10, vec![decided("a", 10)]);
+    let earlier = before().power_off("a", Cause::Outside).power_on("a", 2);
+    convicts::<FenceFirst>(&decided_at_10(before()).entry(11, proof()), "has had power ever since its fence");
+    convicts::<FenceFirst>(&decided_at_10(earlier).entry(11, proof()), "has had power ever since its fence");
+    let other = decided_at_10(before()).power_off("b", Cause::Outside);
+    convicts::<FenceFirst>(&other.entry(11, proof()), "has had power ever since its fence");
+
+    acquits::<FenceFirst>(&fenced_a());
+    acquits::<FenceFirst>(&decided_at_10(before().power_off("a", Cause::Outside)).entry(11, proof()));
+    let back = decided_at_10(before()).power_off("a", Cause::Bmc).power_on("a", 2);
+    acquits::<FenceFirst>(&back.entry(11, proof()));
+}
+
+#[test]
+fn a_proof_needs_its_own_open_decision() {
+    let story = before().power_off("a", Cause::Outside);
+    let why = "#10 is no open decision about it";
+    convicts::<FenceFirst>(&story.clone().entry(11, vec![fenced("a", 10, off_proof())]), why);
+    let of_b = story.entry(10, vec![decided("b", 10)]);
+    convicts::<FenceFirst>(&of_b.entry(11, vec![fenced("a", 10, off_proof())]), why);
+    convicts::<FenceFirst>(&fenced_a().entry(12, vec![fenced("a", 10, off_proof())]), why);
+}
+
+#[test]
+fn a_new_boot_must_have_followed_the_admitted_one() {
+    let claim = |story: Story, number| {
+        story.entry(10, vec![decided("a", 10)]).entry(11, vec![fenced("a", 10, new_boot(number))])
+    };
+    let why = "has not lost its power and come up in that boot";
+    convicts::<FenceFirst>(&claim(before(), 2), why);
+    convicts::<FenceFirst>(&claim(before().power_on("a", 2), 2), why);
+    convicts::<FenceFirst>(&claim(before().power_off("a", Cause::Outside), 2), why);
+    let twice = before().power_off("a", Cause::Outside).power_on("a", 2).power_off("a", Cause::Outside);
+    let readmitted = twice.clone().power_on("a", 3).entry(9, vec![admitted("a", 3)]);
+    convicts::<FenceFirst>(&claim(readmitted.clone(), 2), why);
+    convicts::<FenceFirst>(&claim(readmitted, 3), why);
+
+    acquits::<FenceFirst>(&claim(twice.clone(), 2));
+    acquits::<FenceFirst>(&claim(twice.power_on("a", 3), 3));
+}
+
+#[test]
+fn a_person_who_confirms_a_running_boot_is_wrong() {
+    let confirm = |story: Story| story.entry(10, vec![decided("a", 10), fenced("a", 10, word_of_a_person())]);
+    let off = before().power_off("a", Cause::Outside);
+    convicts::<FenceFirst>(&confirm(before()), "given up for dead still has its power");
+    let again = off.clone().power_on("a", 2);
+    convicts::<FenceFirst>(&confirm(again.clone().entry(3, vec![admitted("a", 2)])), "still has its power");
+    acquits::<FenceFirst>(&confirm(off));
+    acquits::<FenceFirst>(&confirm(again));
+}
+
+#[test]
+fn a_plan_rests_on_a_home_that_is_proven_dead() {
+    let why = "its home a was not proven dead since #2";
+    convicts::<FenceFirst>(&before().entry(12, vec![planned(1, "a", "b", 12)]), why);
+    let undecided = before().entry(10, vec![decided("a", 10)]).power_off("a", Cause::Bmc);
+    convicts::<FenceFirst>(&undecided.entry(12, vec![planned(1, "a", "b", 12)]), why);
+    let false_reboot = before().entry(11, vec![rebooted("a", 2)]);
+    convicts::<FenceFirst>(&false_reboot.entry(12, vec![planned(1, "a", "b", 12)]), why);
+
+    acquits::<FenceFirst>(&fenced_a().entry(12, vec![planned(1, "a", "b", 12)]));
+    let reboot = before().power_off("a", Cause::Outside).power_on("a", 2).entry(11, vec![rebooted("a", 2)]);
+    acquits::<FenceFirst>(&reboot.entry(12, vec![planned(1, "a", "b", 12)]));
+}
+
+#[test]
+fn an_old_proof_does_not_count_for_a_home_that_was_given_the_instance_since() {
+    let moved = Event::InstanceMoved { instance: instance(1), from: host("c"), to: host("a") };
+    for given in [registered(1, "a"), runs(1, "a", 7), moved] {
+        let story = fenced_a().entry(12, vec![admitted("a", 2)]).entry(13, vec![given]);
+        convicts::<FenceFirst>(&story.entry(14, vec![planned(1, "a", "b", 14)]), "not proven dead since #13");
+    }
+}
+
+#[test]
+fn the_target_of_an_open_order_may_have_a_copy_too() {
+    let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
+    let next = |story: Story| story.entry(20, vec![planned(1, "a", "c", 20)]);
+    convicts::<FenceFirst>(&next(ordered.clone()), "its order to b under token #12 has neither ended nor been fenced");
+    let older_refusal = ordered.clone().entry(13, vec![refused(1, "b", 11)]);
+    convicts::<FenceFirst>(&next(older_refusal), "its order to b under token #12");
+
+    acquits::<FenceFirst>(&next(ordered.clone().entry(13, vec![refused(1, "b", 12)])));
+    let cut = ordered.entry(13, vec![decided("b", 13)]).power_off("b", Cause::Bmc);
+    acquits::<FenceFirst>(&next(cut.entry(14, vec![fenced("b", 13, off_proof())])));
+}
+
+#[test]
+fn a_start_obeys_its_plan() {
+    let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
+    convicts::<FenceFirst>(&before().started(1, "b", Some(12)), "which no committed recovery ordered");
+    convicts::<FenceFirst>(&ordered.clone().started(1, "b", Some(11)), "which no committed recovery ordered");
+    convicts::<FenceFirst>(&ordered.clone().started(2, "b", Some(12)), "which no committed recovery ordered");
+    convicts::<FenceFirst>(&ordered.clone().started(1, "c", Some(12)), "which ordered it to b");
+    let rebooted = ordered.clone().power_off("b", Cause::Outside).power_on("b", 2);
+    convicts::<FenceFirst>(&rebooted.started(1, "b", Some(12)), "which ordered it to boot 01010101");
+    acquits::<FenceFirst>(&ordered.clone().started(1, "b", Some(12)));
+    acquits::<FenceFirst>(&ordered.started(2, "c", None));
+}

@@ -1,0 +1,261 @@
+//! The promises L1 to L3: what must have happened by the end of a run, once every fault is healed.
+//!
+//! | id | promise | judge |
+//! | --- | --- | --- |
+//! | L1 | A host that a quorum sees dead is fenced, or a person is asked. | [`Fenced`] |
+//! | L2 | Its instances run again, or are parked with a reason. | [`Recovered`] |
+//! | L3 | After that nothing more happens. | [`Quiet`] |
+//!
+//! They are judged at `Closed`, and only after a `Healed`: a world closes the run when the bound of L1 and L2 has passed
+//! since then.
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorumfence_machine::{Destination, Event, HostId, InstanceId, Millis};
+
+use crate::invariants::Promise;
+use crate::invariants::committed::Committed;
+use crate::invariants::fleet::{Fleet, Standing};
+use crate::observation::{Cause, Observation, Seen};
+
+/// How long before its end a run must have been quiet: several times a healthy fence with its recovery, so that no
+/// retry in between is missed.
+pub const QUIET: Millis = Millis(10_000);
+
+/// Returns the judges of L1 to L3, one row a promise, at the beginning of a run.
+pub fn promises() -> Vec<Box<dyn Promise>> {
+    vec![Box::new(Fenced::default()), Box::new(Recovered::default()), Box::new(Quiet::default())]
+}
+
+/// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
+///
+/// A lost host that a brake holds, or that has nothing to fence it with, waits for a person by design.
+#[derive(Debug, Default)]
+pub struct Fenced {
+    committed: Committed,
+    fleet: Fleet,
+    healed: bool,
+    judged: u64,
+}
+
+impl Promise for Fenced {
+    fn id(&self) -> &'static str {
+        "L1"
+    }
+
+    fn see(&mut self, observation: &Observation) -> Result<(), String> {
+        self.fleet.open(observation);
+        self.healed |= observation.seen == Seen::Healed;
+        if let Some(entry) = self.committed.entry(observation) {
+            entry.events.iter().for_each(|event| self.fleet.take(&entry, event));
+        }
+        if observation.seen != Seen::Closed || !self.healed {
+            return Ok(());
+        }
+        for (host, standing) in self.fleet.standings() {
+            self.judged += 1;
+            let excused = self.fleet.is_without_levels(host) || self.fleet.brake(host, observation.at).is_some();
+            match standing {
+                Standing::Lost if !excused => return Err(format!("{host} is lost, and its fence was never decided")),
+                Standing::Fencing(token) if !self.fleet.is_without_levels(host) => {
+                    return Err(format!("{host} is neither fenced under token {token} nor is a person asked"));
+                }
+                Standing::New
+                | Standing::Up
+                | Standing::Lost
+                | Standing::Fencing(_)
+                | Standing::NeedsHuman(_)
+                | Standing::Fenced => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}
+
+/// Judges L2: every registered instance that ever ran runs on exactly one host in the end, or is parked.
+///
+/// Events do not say which instances are opted in to high availability, so all are taken for it. Nothing is promised
+/// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    committed: Committed,
+    fleet: Fleet,
+    instances: BTreeMap<InstanceId, Instance>,
+    off: BTreeSet<HostId>,
+    healed: bool,
+    judged: u64,
+}
+
+#[derive(Debug, Default)]
+struct Instance {
+    registered: bool,
+    has_run: bool,
+    runs_on: BTreeSet<HostId>,
+    /// The host that the log gives it to, or orders it to.
+    holder: Option<HostId>,
+    parked: bool,
+}
+
+impl Promise for Recovered {
+    fn id(&self) -> &'static str {
+        "L2"
+    }
+
+    fn see(&mut self, observation: &Observation) -> Result<(), String> {
+        self.fleet.open(observation);
+        if let Some(entry) = self.committed.entry(observation) {
+            for event in entry.events {
+                self.fleet.take(&entry, event);
+                self.take(event);
+            }
+        } else if let Seen::Started { instance, host, .. } = &observation.seen {
+            let row = self.instances.entry(*instance).or_default();
+            row.has_run = true;
+            row.runs_on.insert(host.clone());
+        } else if let Seen::Ended { instance, host } = &observation.seen {
+            self.instances.entry(*instance).or_default().runs_on.remove(host);
+        } else if let Seen::PowerOff { host, .. } = &observation.seen {
+            self.off.insert(host.clone());
+            self.instances.values_mut().for_each(|row| drop(row.runs_on.take(host)));
+        } else if let Seen::PowerOn { host, .. } = &observation.seen {
+            self.off.remove(host);
+        } else if observation.seen == Seen::Healed {
+            self.healed = true;
+        } else if observation.seen == Seen::Closed && self.healed {
+            self.closed()?;
+        }
+        Ok(())
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}
+
+impl Recovered {
+    fn take(&mut self, event: &Event) {
+        if let Event::InstanceRegistered { instance, host, .. }
+        | Event::InstanceMoved { instance, to: host, .. }
+        | Event::InstanceStarted { instance, host, .. } = event
+        {
+            let row = self.instances.entry(*instance).or_default();
+            row.registered = true;
+            row.holder = Some(host.clone());
+            row.parked = false;
+        }
+        if let Event::RecoveryPlanned { instance, to, .. } = event {
+            let row = self.instances.entry(*instance).or_default();
+            match to {
+                Destination::Host { host, .. } => {
+                    row.holder = Some(host.clone());
+                    row.parked = false;
+                }
+                Destination::Parked(_) => row.parked = true,
+            }
+        }
+    }
+
+    fn closed(&mut self) -> Result<(), String> {
+        for (id, row) in self.instances.iter().filter(|(_, row)| row.registered && row.has_run) {
+            self.judged += 1;
+            let homes: Vec<&str> = row.runs_on.iter().map(HostId::as_str).collect();
+            if homes.len() > 1 {
+                return Err(format!("{id} runs on {} in the end", homes.join(" and ")));
+            }
+            let is_excused = row.parked || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));
+            if homes.is_empty() && !is_excused {
+                let holder = row.holder.as_ref().map_or("nobody", HostId::as_str);
+                return Err(format!("{id} runs nowhere in the end and is not parked; the log gives it to {holder}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a host may be dead without being proven so.
+    fn is_unsettled(&self, host: &HostId) -> bool {
+        match self.fleet.standing(host) {
+            Standing::Lost | Standing::Fencing(_) | Standing::NeedsHuman(_) => true,
+            Standing::New | Standing::Up => self.off.contains(host),
+            Standing::Fenced => false,
+        }
+    }
+}
+
+/// Judges L3: in the last [`QUIET`] of a run no order is sent, nothing starts, no BMC acts and no event is committed.
+///
+/// Entries without events (a new leader's, a change of nothing) are silent. A fence that waits for a person goes on
+/// trying at its slow pace by design: its permits, failed attempts and orders are no noise.
+#[derive(Debug, Default)]
+pub struct Quiet {
+    committed: Committed,
+    fleet: Fleet,
+    healed: Option<Millis>,
+    /// The last noise, and when it was.
+    noise: Option<(Millis, String)>,
+    judged: u64,
+}
+
+impl Promise for Quiet {
+    fn id(&self) -> &'static str {
+        "L3"
+    }
+
+    fn see(&mut self, observation: &Observation) -> Result<(), String> {
+        let is_noise = matches!(
+            &observation.seen,
+            Seen::Started { .. } | Seen::PowerOff { cause: Cause::Bmc, .. } | Seen::OffSent { .. }
+        );
+        let excused = matches!(&observation.seen, Seen::OffSent { host, .. } if self.waits_for_a_person(host));
+        if is_noise && !excused {
+            self.noise = Some((observation.at, observation.seen.to_string()));
+        }
+        if let Some(entry) = self.committed.entry(observation) {
+            for event in entry.events {
+                if !self.is_slow_retry(event) {
+                    self.noise = Some((entry.at, format!("{} is committed: {event}", entry.index)));
+                }
+                self.fleet.take(&entry, event);
+            }
+        } else if observation.seen == Seen::Healed {
+            self.healed = Some(observation.at);
+        } else if observation.seen == Seen::Closed {
+            return self.closed(observation.at);
+        }
+        Ok(())
+    }
+
+    fn judged(&self) -> u64 {
+        self.judged
+    }
+}
+
+impl Quiet {
+    fn waits_for_a_person(&self, host: &HostId) -> bool {
+        matches!(self.fleet.standing(host), Standing::NeedsHuman(_))
+    }
+
+    fn is_slow_retry(&self, event: &Event) -> bool {
+        matches!(
+            event,
+            Event::PermitGranted { host, .. } | Event::FenceAttemptFailed { host, .. } if self.waits_for_a_person(host)
+        )
+    }
+
+    fn closed(&mut self, at: Millis) -> Result<(), String> {
+        let Some(healed) = self.healed else { return Ok(()) };
+        self.judged += 1;
+        match &self.noise {
+            Some((noise, what)) if *noise >= healed && *noise + QUIET > at => {
+                Err(format!("{} before the end it is not quiet: {what}", at - *noise))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,149 @@
+use quorumfence_machine::{ControllerId, Driver, Outcome, Verdict};
+
+use super::*;
+use crate::invariants::sample::{
+    EntryCopy, Story, acquits, admitted, armed, convicts, decided, fenced, granted, host, instance, lost, needs_human,
+    off_proof, parked, planned, rebooted, registered, runs, token,
+};
+
+/// Hosts a, b and c are up and armed, and instance 1 runs on a.
+fn before() -> Story {
+    let hosts = vec![admitted("a", 1), admitted("b", 1), admitted("c", 1), armed()];
+    Story::new().entry(1, hosts).entry(2, vec![registered(1, "a")]).started(1, "a", None)
+}
+
+fn the_end(story: Story) -> Story {
+    story.at(20_000).seen(Seen::Healed).at(60_000).seen(Seen::Closed)
+}
+
+/// Host a is fenced under token 10.
+fn fenced_a() -> Story {
+    before()
+        .entry(9, vec![lost("a")])
+        .entry(10, vec![decided("a", 10)])
+        .power_off("a", Cause::Bmc)
+        .entry(11, vec![fenced("a", 10, off_proof())])
+}
+
+fn enrolled(name: &str, levels: Vec<Vec<Driver>>) -> Event {
+    Event::HostEnrolled { host: host(name), levels }
+}
+
+#[test]
+fn a_lost_host_that_nobody_fences_is_a_breach() {
+    let story = before().entry(9, vec![lost("a")]);
+    convicts::<Fenced>(&the_end(story.clone()), "a is lost, and its fence was never decided");
+    convicts::<Fenced>(&the_end(before().entry(9, vec![rebooted("a", 2)])), "its fence was never decided");
+    let unproven = story.clone().entry(10, vec![decided("a", 10)]);
+    convicts::<Fenced>(&the_end(unproven.clone()), "a is neither fenced under token #10 nor is a person asked");
+    let asked = unproven.entry(11, vec![needs_human("a", 10)]);
+    let enrolled_again = asked.clone().entry(12, vec![enrolled("a", vec![vec![Driver::Ipmi]])]);
+    convicts::<Fenced>(&the_end(enrolled_again), "nor is a person asked");
+
+    acquits::<Fenced>(&the_end(asked));
+    acquits::<Fenced>(&the_end(fenced_a()));
+    acquits::<Fenced>(&the_end(fenced_a().entry(12, vec![admitted("a", 2)])));
+    acquits::<Fenced>(&the_end(story.entry(10, vec![Event::HostRegained { host: host("a") }])));
+}
+
+#[test]
+fn a_lost_host_that_a_brake_holds_waits_for_a_person() {
+    let reason = || "drill".to_string();
+    let brakes = [
+        Event::Disarmed { reason: reason() },
+        Event::MaintenanceStarted { host: host("a"), reason: reason() },
+        Event::StormBrakeClosed { host: host("a") },
+        enrolled("a", Vec::new()),
+    ];
+    for brake in brakes {
+        acquits::<Fenced>(&the_end(before().entry(9, vec![lost("a"), brake])));
+    }
+    acquits::<Fenced>(&the_end(before().entry(9, vec![lost("a"), lost("b")])));
+    let maintenance_of_another = Event::MaintenanceStarted { host: host("b"), reason: reason() };
+    let story = before().entry(3, vec![admitted("d", 1), admitted("e", 1)]);
+    let story = story.entry(9, vec![lost("a"), maintenance_of_another]);
+    convicts::<Fenced>(&the_end(story), "its fence was never decided");
+}
+
+#[test]
+fn an_instance_that_runs_nowhere_is_a_breach() {
+    let why = "runs nowhere in the end and is not parked";
+    convicts::<Recovered>(&the_end(fenced_a()), why);
+    let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
+    convicts::<Recovered>(&the_end(ordered.clone()), "the log gives it to b");
+    let stopped = ordered.clone().started(1, "b", Some(12)).entry(13, vec![runs(1, "b", 12)]).ended(1, "b");
+    convicts::<Recovered>(&the_end(stopped), why);
+    convicts::<Recovered>(&the_end(fenced_a().entry(12, vec![parked(1, "a", 12), planned(1, "a", "b", 12)])), why);
+
+    acquits::<Recovered>(&the_end(before()));
+    acquits::<Recovered>(&the_end(before().entry(3, vec![registered(2, "b")])));
+    acquits::<Recovered>(&the_end(ordered.started(1, "b", Some(12))));
+    acquits::<Recovered>(&the_end(fenced_a().entry(12, vec![parked(1, "a", 12)])));
+}
+
+#[test]
+fn an_instance_that_runs_twice_in_the_end_is_a_breach() {
+    convicts::<Recovered>(&the_end(before().started(1, "b", None)), "runs on a and b in the end");
+    let moved = Event::InstanceMoved { instance: instance(1), from: host("a"), to: host("b") };
+    acquits::<Recovered>(&the_end(before().ended(1, "a").started(1, "b", None).entry(3, vec![moved])));
+}
+
+#[test]
+fn nothing_is_promised_about_instances_of_a_host_that_is_not_proven_dead() {
+    let dark = before().power_off("a", Cause::Outside);
+    acquits::<Recovered>(&the_end(dark.clone()));
+    acquits::<Recovered>(&the_end(dark.clone().power_on("a", 2).entry(9, vec![rebooted("a", 2)])));
+    acquits::<Recovered>(&the_end(dark.entry(9, vec![decided("a", 9)]).entry(10, vec![needs_human("a", 9)])));
+    let target = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]).power_off("b", Cause::Outside);
+    acquits::<Recovered>(&the_end(target));
+    let back = before().power_off("a", Cause::Outside).power_on("a", 2);
+    convicts::<Recovered>(&the_end(back), "runs nowhere in the end");
+}
+
+#[test]
+fn noise_in_the_last_seconds_is_a_breach() {
+    let healed = before().at(20_000).seen(Seen::Healed);
+    let vote = Event::VoteCast { controller: ControllerId(1), host: host("a"), verdict: Verdict::Unreachable };
+    let check = |noise: fn(Story) -> Story, why: &str| {
+        convicts::<Quiet>(&noise(healed.clone().at(50_001)).at(60_000).seen(Seen::Closed), why);
+        acquits::<Quiet>(&noise(healed.clone().at(50_000)).at(60_000).seen(Seen::Closed));
+    };
+    check(|story| story.sent(1, "a"), "controller-1 sends off to the BMC of a");
+    check(|story| story.started(2, "b", None), "runs on b");
+    check(|story| story.power_off("a", Cause::Bmc), "a goes off, by its BMC");
+    let voted = healed.clone().at(55_000).entry(9, vec![vote]);
+    convicts::<Quiet>(&voted.at(60_000).seen(Seen::Closed), "5.000 s before the end it is not quiet: #9 is committed");
+}
+
+#[test]
+fn silence_and_catching_up_are_no_noise() {
+    let late = before().entry(9, vec![lost("a")]).at(20_000).seen(Seen::Healed).at(55_000).entry(10, vec![]);
+    let caught_up = late.applied(EntryCopy { by: 2, index: 9, content: 9 }, vec![lost("a")]);
+    let outside = caught_up.power_off("b", Cause::Outside).ended(1, "a");
+    acquits::<Quiet>(&outside.at(60_000).seen(Seen::Closed));
+    let before_healing = before().at(55_000).sent(1, "a").at(56_000).seen(Seen::Healed);
+    acquits::<Quiet>(&before_healing.at(60_000).seen(Seen::Closed));
+}
+
+#[test]
+fn a_fence_that_waits_for_a_person_may_try_again() {
+    let why = Outcome::Observed(());
+    let failed = Event::FenceAttemptFailed { host: host("a"), token: token(10), level: 0, why };
+    let retry = |story: Story| {
+        let story = story.at(20_000).seen(Seen::Healed).at(55_000).entry(12, vec![granted("a", 10, 1)]);
+        story.sent(1, "a").entry(13, vec![failed.clone()]).at(60_000).seen(Seen::Closed)
+    };
+    let open = before().entry(10, vec![decided("a", 10)]);
+    convicts::<Quiet>(&retry(open.clone()), "level 1 did not prove a off");
+    acquits::<Quiet>(&retry(open.entry(11, vec![needs_human("a", 10)])));
+}
+
+#[test]
+fn a_run_that_never_healed_owes_nothing() {
+    let story = before().entry(9, vec![lost("a")]).power_off("a", Cause::Bmc).started(1, "b", None).sent(1, "a");
+    let story = story.ended(1, "b").seen(Seen::Closed);
+    for mut judge in promises() {
+        assert_eq!(story.observations.iter().try_for_each(|seen| judge.see(seen)), Ok(()));
+        assert_eq!(judge.judged(), 0);
+    }
+}
