@@ -48,7 +48,7 @@ use crate::observation::Observation;
 ///
 /// A judge MUST be shown every observation of a run, once and in order. It MUST NOT convict on what a run of the
 /// correct product could show, and it need not be asked again once it has convicted.
-pub trait Promise: fmt::Debug {
+pub trait Promise: fmt::Debug + Send {
     /// Returns the promise's id.
     fn id(&self) -> &'static str;
 

@@ -11,10 +11,10 @@ fn settled_elsewhere(state: &State, id: InstanceId) -> bool {
     fenced && state.instance(&id).is_some_and(|row| row.owner != host(2) && row.recovery.is_none())
 }
 
-async fn play(mut sim: Sim, fault: fn(&Sim)) -> anyhow::Result<Vec<String>> {
+async fn play(mut sim: Sim, fault: fn(&mut Sim)) -> anyhow::Result<Vec<String>> {
     sim.bootstrap(4, Settings::fast()).await?;
     sim.pass(Duration::from_secs(2)).await;
-    fault(&sim);
+    fault(&mut sim);
     sim.wait_for("the recovery of vm2", |state| settled_elsewhere(state, instance(2))).await?;
     sim.pass(Duration::from_secs(5)).await;
     judge(&sim);

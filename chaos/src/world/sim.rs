@@ -1,9 +1,15 @@
 //! World 1: the production controllers and agents with the real openraft, under one seed and in virtual time.
 
+mod controllers;
 pub mod disk;
 pub mod environment;
+mod hosts;
+mod inflict;
 pub mod network;
+mod play;
+mod record;
 pub mod runtime;
+mod workload;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -11,32 +17,40 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use quorumfence_drivers::lab::{Laboratory, Pace};
-use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
-    Actor, BootId, Change, ClusterId, ControllerId, Device, Driver, Enrolment, EventRecord, HostId, InstanceId,
-    InstanceState, JoinTokenId, Joiner, Level, LogIndex, Millis, Reply, Role, Segment, Settings, State, SystemUuid,
+    Actor, Change, ClusterId, ControllerId, EventRecord, HostId, JoinTokenId, Joiner, LogIndex, Millis, Reply, Role,
+    Segment, Settings, State,
 };
-use quorumfence_node::agent::{self, Agent};
-use quorumfence_node::controller::{self, Controller};
-use quorumfence_raft::{Expect, Fatal, Identity, Options, Peer, Replica};
+use quorumfence_raft::{Expect, Options, Peer};
 use tokio::time::Instant;
 
-use disk::SimDisk;
-use environment::{SimClock, SimDevices, SimEnvironment, SimProbes};
-use network::{Ether, Place, SimLink, SimTransport, Station, wait_until};
-use runtime::{Node, mix};
+use crate::chance::Chance;
+use crate::nemesis::Sight;
+use crate::observation::Seen;
+use controllers::{Seat, address};
+use hosts::{Seated, stands};
+pub use hosts::{host, instance};
+use network::{Ether, NetworkEvent, Place, wait_until};
+pub use play::{Ended, Run, play};
+use record::Record;
+use runtime::{Rate, mix};
 
 /// Patience of every wait in the simulation, in simulated time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A cluster of three controllers, with hosts and instances, under one seed.
+/// A cluster with hosts and instances, under one seed.
 #[derive(Debug)]
 pub struct Sim {
     seed: u64,
     opened: Instant,
+    options: Options,
     ether: Arc<Ether>,
-    disks: BTreeMap<ControllerId, SimDisk>,
-    hosts: BTreeMap<HostId, Arc<Node>>,
+    record: Record,
+    seats: BTreeMap<ControllerId, Seat>,
+    hosts: BTreeMap<HostId, Seated>,
+    /// How fast the clocks of controllers go; true where nothing is said.
+    rates: BTreeMap<ControllerId, Rate>,
+    chance: Chance,
 }
 
 /// Runs a simulation to its end on a scheduler that `seed` decides.
@@ -54,8 +68,25 @@ where
 
 impl Sim {
     fn new(seed: u64) -> Self {
-        let ether = Ether::new(Laboratory::open(Pace::default()), mix(seed));
-        Self { seed, opened: Instant::now(), ether, disks: BTreeMap::new(), hosts: BTreeMap::new() }
+        let laboratory = Laboratory::open(Pace::default());
+        let ether = Ether::new(laboratory.clone(), mix(seed));
+        let record = Record::new(laboratory.clone());
+        let clerk = record.clone();
+        ether.set_witness(Arc::new(move |event| match event {
+            NetworkEvent::OffSent { controller, host } => clerk.see(Seen::OffSent { controller, host }),
+        }));
+        runtime::in_the_world(async move { laboratory.run().await });
+        Self {
+            seed,
+            opened: Instant::now(),
+            options: Options::default(),
+            ether,
+            record,
+            seats: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            rates: BTreeMap::new(),
+            chance: Chance::new(seed, "world"),
+        }
     }
 
     /// Returns the truth about the hardware.
@@ -65,42 +96,7 @@ impl Sim {
 
     /// Cuts a host off the network; its power and its BMC stay.
     pub fn isolate(&self, host: &HostId) {
-        self.ether.cut(Place::Host(host.clone()));
-    }
-
-    /// Cuts a host's power: its tasks end where they stand.
-    pub fn cut_power(&self, host: &HostId) {
-        self.ether.note(format_args!("power cut {host}"));
-        self.laboratory().cut_power(host);
-        if let Some(node) = self.hosts.get(host) {
-            node.kill();
-        }
-    }
-
-    /// Cuts a controller's power. What its disk had not synced is lost, but for what `keep` says.
-    pub fn crash(&self, id: ControllerId, keep: u64) {
-        self.ether.note(format_args!("crash {id}"));
-        if let Some(station) = self.ether.remove(id) {
-            station.node.kill();
-        }
-        if let Some(disk) = self.disks.get(&id) {
-            disk.cut_power(keep);
-        }
-    }
-
-    /// Stops a controller's process for a while, and lets it go on.
-    pub async fn pause(&self, ids: &[ControllerId], time: Duration) {
-        let stations: Vec<Station> = ids.iter().filter_map(|id| self.ether.station(*id)).collect();
-        self.ether.note(format_args!("pause {ids:?}"));
-        stations.iter().for_each(|station| station.node.pause());
-        tokio::time::sleep(time).await;
-        stations.iter().for_each(|station| station.node.resume());
-    }
-
-    /// Starts a crashed controller again from its disk.
-    pub async fn restart(&mut self, id: ControllerId) -> anyhow::Result<()> {
-        self.ether.note(format_args!("restart {id}"));
-        self.start_controller(id, Expect::Existing).await.map(drop)
+        self.ether.cut_all(Place::Host(host.clone()));
     }
 
     /// Returns the controller that leads, as its own replica sees it.
@@ -113,7 +109,7 @@ impl Sim {
 
     /// Returns the controllers that run.
     pub fn ids(&self) -> Vec<ControllerId> {
-        self.disks.keys().copied().filter(|id| self.ether.station(*id).is_some()).collect()
+        self.seats.keys().copied().filter(|id| self.ether.station(*id).is_some()).collect()
     }
 
     /// Looks at one controller's state.
@@ -150,16 +146,29 @@ impl Sim {
 
     /// The same, with a segment of the default name and another policy.
     pub async fn bootstrap_with(&mut self, hosts: u8, settings: Settings, segment: Segment) -> anyhow::Result<()> {
+        self.found(3, hosts, 1, (settings, segment)).await
+    }
+
+    async fn found(
+        &mut self,
+        controllers: u8,
+        hosts: u8,
+        instances_per_host: u8,
+        (settings, segment): (Settings, Segment),
+    ) -> anyhow::Result<()> {
+        let run = format!("seed {}", self.seed);
+        self.record.see(Seen::Opened { run, settings: settings.clone(), segment: segment.clone() });
         self.first_controller(settings).await?;
-        for number in 2..=3 {
-            self.join_controller(number).await?;
+        for number in 2..=controllers {
+            self.join_controller(u64::from(number)).await?;
         }
         self.propose(Change::SegmentCreate { segment }).await?;
         for number in 1..=hosts {
-            self.add_host(number).await?;
+            self.add_host(number, instances_per_host).await?;
         }
+        let instances = usize::from(hosts) * usize::from(instances_per_host);
         self.wait_for("every host admitted", |state| {
-            state.hosts().all(|host| host.up_boot().is_some()) && state.instances().count() == usize::from(hosts)
+            state.hosts().all(|host| host.up_boot().is_some()) && state.instances().count() == instances
         })
         .await?;
         self.propose(Change::Arm { reason: "the simulation starts".into() }).await?;
@@ -168,7 +177,8 @@ impl Sim {
 
     async fn first_controller(&mut self, settings: Settings) -> anyhow::Result<()> {
         let first = ControllerId(1);
-        let station = self.start_controller(first, Expect::New).await?;
+        self.seat(first, Expect::New).await?;
+        let station = self.ether.station(first).context("the first controller ended")?;
         let replica = station.replica.clone();
         station.node.spawn(async move { replica.initialize_first(address(first)).await }).await??;
         ensure!(wait_until(PATIENCE, || async { self.leader().is_some() }).await, "the first controller does not lead");
@@ -181,7 +191,7 @@ impl Sim {
         let joiner = Joiner::Controller { address: address(ControllerId(number)) };
         let (_, reply) = self.join(&format!("controller-{number}"), Role::Controller, joiner).await?;
         let Reply::Controller(id) = reply else { anyhow::bail!("a controller joins with an id, not with {reply:?}") };
-        self.start_controller(id, Expect::New).await?;
+        self.seat(id, Expect::New).await?;
         let leader = self.leader().and_then(|id| self.ether.station(id)).context("nobody leads")?;
         let (replica, peer) = (leader.replica.clone(), Peer { id, address: address(id) });
         leader.node.spawn(async move { replica.add_learner(peer).await }).await??;
@@ -202,59 +212,26 @@ impl Sim {
         self.propose(Change::Join { id, secret_hash, joiner }).await
     }
 
-    async fn start_controller(&mut self, id: ControllerId, expect: Expect) -> anyhow::Result<Station> {
-        let node = Node::new(mix(self.seed ^ (id.0 << 32)));
-        let disk = self.disks.entry(id).or_default().clone();
-        let clock = SimClock { opened: self.opened, offset: Millis(id.0 * 100_000) };
-        let ether = Arc::clone(&self.ether);
-        let setup = quorumfence_raft::Setup {
-            identity: Identity { cluster: ClusterId([7; 16]).to_string(), node: id.0 },
-            expect,
-            options: Options::default(),
-            kv: disk.clone(),
-            files: disk,
-            transport: SimTransport { ether: Arc::clone(&ether), me: id },
-            clock,
-            fatal: Fatal::new(move |error| ether.note(format_args!("fatal {error}"))),
-            witness: None,
-        };
-        let replica = node.spawn(Replica::<SimEnvironment>::open(setup)).await??;
-        let setup = controller::Setup {
-            replica: replica.clone(),
-            devices: SimDevices(Arc::clone(&self.ether)),
-            probes: SimProbes,
-            clock,
-        };
-        let controller = node.spawn(async move { Controller::start(setup) }).await?;
-        let station = Station { node, replica, controller: Some(controller) };
-        self.ether.install(id, station.clone());
-        Ok(station)
-    }
-
-    async fn add_host(&mut self, number: u8) -> anyhow::Result<()> {
-        let (host, boot) = (host(number), boot(number));
-        self.laboratory().add_host(host.clone(), SystemUuid([number; 16]), boot);
-        self.laboratory().seed_instance(&host, domain(number));
-        self.join(host.as_str(), Role::Agent, Joiner::Agent { host: host.clone() }).await?;
-        let enrolment =
-            Enrolment { segment: Segment::default().id, ping: None, health: None, levels: vec![level(number)] };
-        self.propose(Change::HostEnrol { host: host.clone(), enrolment }).await?;
-        let node = Node::new(mix(self.seed ^ (u64::from(number) << 48)));
-        let setup = agent::Setup {
-            host: host.clone(),
-            boot,
-            system_uuid: Some(SystemUuid([number; 16])),
-            memory_mib: 4096,
-            lease: agent::LEASE,
-            controllers: self.ids().into_iter().map(|id| Peer { id, address: address(id) }).collect(),
-            hypervisor: self.laboratory().hypervisor(&host),
-            link: SimLink { ether: Arc::clone(&self.ether), host: host.clone() },
-            clock: SimClock { opened: self.opened, offset: Millis(u64::from(number) * 7_000) },
-            found: Box::new(|_| {}),
-        };
-        node.spawn(async move { drop(Agent::<SimEnvironment>::start(setup)) }).await?;
-        self.hosts.insert(host, node);
-        Ok(())
+    /// Returns what the nemesis may see.
+    fn sight(&self) -> Sight {
+        let (mut fenced, mut targets) = (Vec::new(), Vec::new());
+        let leader = self.leader();
+        if let Some(id) = leader.or_else(|| self.ids().first().copied()) {
+            self.read(id, |state| {
+                fenced.extend(state.hosts().filter(|row| !stands(row)).map(|row| row.id.clone()));
+                targets.extend(state.instances().filter_map(hosts::target));
+            });
+        }
+        let all = self.hosts.keys();
+        Sight {
+            leader,
+            controllers: self.seats.keys().copied().collect(),
+            running: self.ids(),
+            hosts: all.clone().cloned().collect(),
+            off: all.filter(|host| !self.laboratory().is_on(host)).cloned().collect(),
+            fenced,
+            targets,
+        }
     }
 
     /// Returns everything that can be compared between two runs: what the network carried, what happened to the
@@ -269,52 +246,5 @@ impl Sim {
             lines.extend(self.read(id, |state| format!("{id} digest {}", state.digest())));
         }
         lines
-    }
-}
-
-/// Returns the name of host `number`.
-pub fn host(number: u8) -> HostId {
-    format!("host{number}").parse().expect("'host' and digits are a name")
-}
-
-/// Returns the instance that runs on host `number` at first.
-pub fn instance(number: u8) -> InstanceId {
-    InstanceId([number; 16])
-}
-
-fn boot(number: u8) -> BootId {
-    BootId([number; 16])
-}
-
-fn address(id: ControllerId) -> String {
-    format!("{id}:7700")
-}
-
-fn level(number: u8) -> Level {
-    let device = Device {
-        driver: Driver::Laboratory,
-        address: format!("bmc{number}:623"),
-        user: "fence".into(),
-        sealed_password: Vec::new(),
-        suite: None,
-        identity: Some(SystemUuid([number; 16])),
-    };
-    Level { devices: vec![device] }
-}
-
-fn domain(number: u8) -> Domain {
-    let id = instance(number);
-    let definition = format!(
-        "<domain type='qemu'><name>vm{number}</name><uuid>{id}</uuid><memory unit='MiB'>64</memory>\
-         <metadata><vm xmlns='https://quorumfence.dev/xmlns/vm/1' enabled='true'/></metadata></domain>"
-    );
-    Domain {
-        instance: id,
-        name: format!("vm{number}"),
-        state: InstanceState::Running,
-        definition,
-        ha_enabled: true,
-        priority: 500,
-        memory_mib: 64,
     }
 }

@@ -6,6 +6,7 @@
 
 mod bmc;
 mod fact;
+mod mode;
 #[cfg(test)]
 mod tests;
 mod vm;
@@ -17,10 +18,11 @@ use std::time::Duration;
 
 pub use bmc::LaboratoryBmc;
 pub use fact::{Cause, Fact, Happening};
+pub use mode::{BmcMode, HypervisorMode};
 use quorumfence_machine::{BootId, HostId, InstanceId, Millis, SystemUuid};
-use tokio::time::Instant;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep_until};
 pub use vm::LaboratoryHypervisor;
-pub use world::BmcMode;
 use world::World;
 
 use crate::order::Domain;
@@ -64,25 +66,27 @@ impl Laboratory {
 
     /// Makes an instance run on a host, as it did before the cluster knew it.
     pub fn seed_instance(&self, host: &HostId, domain: Domain) {
-        let at = self.now();
-        self.world().start(at, host, domain);
+        self.world().start(host, domain, None);
     }
 
     /// Cuts a host's power from outside.
     pub fn cut_power(&self, host: &HostId) {
-        let at = self.now();
-        self.world().power_off(at, host, Cause::Outside);
+        self.world().power_off(host, Cause::Outside);
     }
 
     /// Gives a host its power back; it boots anew.
     pub fn restore_power(&self, host: &HostId, boot: BootId) {
-        let at = self.now();
-        self.world().power_on(at, host, boot);
+        self.world().power_on(host, boot);
     }
 
-    /// Sets how a host's BMC behaves.
+    /// Sets how a host's BMC behaves. What it accepted before happens all the same.
     pub fn set_bmc(&self, host: &HostId, mode: BmcMode) {
         self.world().set_bmc(host, mode);
+    }
+
+    /// Sets how a host's hypervisor behaves. What it accepted before happens all the same.
+    pub fn set_hypervisor(&self, host: &HostId, mode: HypervisorMode) {
+        self.world().set_hypervisor(host, mode);
     }
 
     /// Returns whether a host has power.
@@ -102,7 +106,37 @@ impl Laboratory {
 
     /// Returns every fact so far, in order.
     pub fn facts(&self) -> Vec<Fact> {
-        self.world().facts.clone()
+        self.facts_from(0)
+    }
+
+    /// Returns the facts from number `first` on, counted from zero, in order.
+    pub fn facts_from(&self, first: usize) -> Vec<Fact> {
+        self.world().facts_from(first)
+    }
+
+    /// Returns the number of facts. Who must act on what happens, as a host that boots by itself, waits for it to
+    /// change and reads the facts that came; [`Self::run`] sees to it that they come in time.
+    pub fn news(&self) -> watch::Receiver<usize> {
+        self.world().news.subscribe()
+    }
+
+    /// Lets everything happen at its moment, until dropped. Without it, what is due happens when somebody looks.
+    pub async fn run(&self) {
+        let mut next_due = self.world().next_due.subscribe();
+        loop {
+            let due = *next_due.borrow_and_update();
+            let happens = async {
+                match due {
+                    Some(at) => sleep_until(self.opened + Duration::from(at)).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                changed = next_due.changed() => assert!(changed.is_ok(), "this handle holds the world"),
+                () = happens => drop(self.world()),
+            }
+        }
     }
 
     /// Returns the BMC of a host as a fencing driver.
@@ -117,7 +151,7 @@ impl Laboratory {
 
     /// Returns the time since the laboratory opened.
     pub fn now(&self) -> Millis {
-        Millis(u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX))
+        millis(self.opened.elapsed())
     }
 
     /// Returns the world as it is now: what was due has happened. It has no invariant that a panic in the middle could
@@ -133,4 +167,8 @@ impl fmt::Debug for Laboratory {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Laboratory").field("now", &self.now()).finish_non_exhaustive()
     }
+}
+
+fn millis(duration: Duration) -> Millis {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX))
 }

@@ -381,7 +381,7 @@ impl Stage for Embedded {
         let mut open: BTreeMap<(InstanceId, HostId), usize> = BTreeMap::new();
         for fact in self.laboratory.facts() {
             match fact.what {
-                Happening::Started { instance, host } => {
+                Happening::Started { instance, host, token: _ } => {
                     let of = runs.entry(instance).or_default();
                     open.insert((instance, host.clone()), of.len());
                     let (at, run) = (moment(fact.at), of.len().to_string());

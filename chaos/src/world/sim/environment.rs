@@ -3,14 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorumfence_drivers::lab::{LaboratoryBmc, LaboratoryHypervisor};
-use quorumfence_machine::{Device, Doubt, Driver, HostId, Millis, Outcome, Refusal, WallMillis};
+use openraft_rt::AsyncRuntime;
+use quorumfence_drivers::lab::LaboratoryHypervisor;
+use quorumfence_machine::{ControllerId, Device, Doubt, Driver, HostId, Millis, Outcome, Refusal, WallMillis};
 use quorumfence_node::environment::{AgentEnvironment, Devices, Environment, Probes};
 use quorumfence_raft::Clock;
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::disk::SimDisk;
-use super::network::{Ether, SimLink, SimTransport};
+use super::network::{Ether, SimBmc, SimLink, SimTransport};
 use super::runtime::{Node, SimRuntime};
 
 /// Controllers and agents of the simulation.
@@ -45,11 +46,13 @@ impl AgentEnvironment for SimEnvironment {
     }
 }
 
-/// The simulated time, which every node reads with an offset of its own.
-#[derive(Debug, Clone, Copy)]
+/// The clocks of one machine: simulated time at the rate of its node, with an offset.
+#[derive(Debug, Clone)]
 pub struct SimClock {
     pub(super) opened: Instant,
     pub(super) offset: Millis,
+    /// Whose rate and wall clock these are.
+    pub(super) node: Arc<Node>,
 }
 
 /// 2026-01-01T00:00:00Z: a wall clock that is the same in every run.
@@ -57,25 +60,28 @@ const WALL: u64 = 1_767_225_600_000;
 
 impl Clock for SimClock {
     fn now(&self) -> Millis {
-        let elapsed = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        Millis(elapsed) + self.offset
+        let elapsed = self.node.rate().local(self.opened.elapsed());
+        Millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)) + self.offset
     }
 
     fn wall(&self) -> WallMillis {
-        WallMillis(WALL + self.now().0)
+        WallMillis((WALL + self.now().0).saturating_add_signed(self.node.wall_offset_ms()))
     }
 }
 
-/// Makes drivers of the laboratory's BMCs.
+/// Makes drivers of the laboratory's BMCs, as one controller reaches them.
 #[derive(Debug, Clone)]
-pub struct SimDevices(pub(super) Arc<Ether>);
+pub struct SimDevices {
+    pub(super) ether: Arc<Ether>,
+    pub(super) me: ControllerId,
+}
 
 impl Devices for SimDevices {
-    type Device = LaboratoryBmc;
+    type Device = SimBmc;
 
-    fn device(&self, host: &HostId, device: &Device) -> Outcome<LaboratoryBmc> {
+    fn device(&self, host: &HostId, device: &Device) -> Outcome<SimBmc> {
         match device.driver {
-            Driver::Laboratory => Outcome::Observed(self.0.laboratory.bmc(host)),
+            Driver::Laboratory => Outcome::Observed(SimBmc::new(Arc::clone(&self.ether), self.me, host.clone())),
             Driver::Ipmi => Outcome::Refused(Refusal::Unsupported),
         }
     }
@@ -87,12 +93,12 @@ pub struct SimProbes;
 
 impl Probes for SimProbes {
     async fn ping(&self, _address: &str, deadline: Duration) -> Outcome<bool> {
-        sleep(deadline).await;
+        SimRuntime::sleep(deadline).await;
         Outcome::Unknown(Doubt::Timeout)
     }
 
     async fn health(&self, _endpoint: &str, deadline: Duration) -> Outcome<bool> {
-        sleep(deadline).await;
+        SimRuntime::sleep(deadline).await;
         Outcome::Unknown(Doubt::Timeout)
     }
 }

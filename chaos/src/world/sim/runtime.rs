@@ -1,22 +1,28 @@
 //! A seeded scheduler: openraft's `AsyncRuntime` over tokio's paused clock, with nodes that can be killed.
 //!
-//! Every task belongs to a node. Killing the node drops its tasks where they stand, as a power cut does. Chance comes
+//! Every task belongs to a node, and lives by that node's clock. Killing the node drops its tasks where they stand, as a power cut does. Chance comes
 //! from the node's own generator, so that what one node draws does not depend on what another does.
+
+#[cfg(test)]
+mod tests;
+mod time;
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use openraft_rt::{AsyncRuntime, OptionalSend};
-use openraft_rt_tokio::{TokioInstant, TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch};
+use openraft_rt_tokio::{TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch};
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
+pub use time::{Rate, SimInstant};
 use tokio::task::{AbortHandle, JoinHandle};
+use tokio::time::Instant;
 
 /// A group of tasks that live and die together: one controller or one host.
 #[derive(Debug)]
@@ -27,6 +33,9 @@ pub struct Node {
     held: Mutex<Vec<Waker>>,
     tasks: Mutex<Vec<AbortHandle>>,
     chance: AtomicU64,
+    born: Instant,
+    rate: Rate,
+    wall_offset_ms: AtomicI64,
 }
 
 thread_local! {
@@ -36,24 +45,54 @@ thread_local! {
 impl Node {
     /// Makes a node that draws its chance from `seed`.
     pub fn new(seed: u64) -> Arc<Self> {
+        Self::with_rate(seed, Rate::TRUE)
+    }
+
+    /// Makes a node whose clock and timers run at `rate`.
+    pub fn with_rate(seed: u64, rate: Rate) -> Arc<Self> {
         Arc::new(Self {
             dead: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             held: Mutex::default(),
             tasks: Mutex::default(),
             chance: AtomicU64::new(seed),
+            born: Instant::now(),
+            rate,
+            wall_offset_ms: AtomicI64::new(0),
         })
     }
 
-    /// Ends every task of the node at once.
+    /// Returns the rate of the node's clock.
+    pub fn rate(&self) -> Rate {
+        self.rate
+    }
+
+    /// Returns by how much the node's wall clock is wrong.
+    pub fn wall_offset_ms(&self) -> i64 {
+        self.wall_offset_ms.load(Ordering::SeqCst)
+    }
+
+    /// Makes the node's wall clock jump to `offset_ms` from the true time. Its monotonic clock stays.
+    pub fn jump_wall(&self, offset_ms: i64) {
+        self.wall_offset_ms.store(offset_ms, Ordering::SeqCst);
+    }
+
+    /// Ends every task of the node at once. It never runs again, whether or not it was paused.
     pub fn kill(&self) {
         self.dead.store(true, Ordering::SeqCst);
         for task in self.tasks.lock().unwrap_or_else(PoisonError::into_inner).drain(..) {
             task.abort();
         }
+        self.held.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Holds every task of the node, as a stopped process or a suspended machine does. Time goes on without it.
+    /// Returns whether the node was killed.
+    pub fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::SeqCst)
+    }
+
+    /// Holds every task of the node, as a stopped process or a suspended machine does. Time goes on without it. A second
+    /// pause changes nothing: the first [`Self::resume`] ends both.
     pub fn pause(&self) {
         self.paused.store(true, Ordering::SeqCst);
     }
@@ -86,12 +125,21 @@ impl Node {
         let mut tasks = self.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.retain(|task| !task.is_finished());
         tasks.push(handle.abort_handle());
+        if self.is_dead() {
+            // Nobody would ever end it, and whoever waits for it would wait for ever.
+            handle.abort();
+        }
         handle
     }
 
     /// Returns the node whose task is being polled.
     pub(super) fn current() -> Option<Arc<Self>> {
         CURRENT.with_borrow(Clone::clone)
+    }
+
+    /// Returns how long the world takes for what the current node measures as `duration`.
+    fn to_world(duration: Duration) -> Duration {
+        Self::current().map_or(duration, |node| node.rate.world(duration))
     }
 }
 
@@ -125,12 +173,14 @@ impl<F: Future> Future for Gate<F> {
     type Output = F::Output;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<F::Output> {
-        if self.node.dead.load(Ordering::SeqCst) {
+        if self.node.is_dead() {
             return Poll::Pending;
         }
         if self.node.paused.load(Ordering::SeqCst) {
             let mut held = self.node.held.lock().unwrap_or_else(PoisonError::into_inner);
-            held.push(context.waker().clone());
+            if !held.iter().any(|waker| waker.will_wake(context.waker())) {
+                held.push(context.waker().clone());
+            }
             return Poll::Pending;
         }
         let before = CURRENT.replace(Some(Arc::clone(&self.node)));
@@ -148,7 +198,7 @@ impl AsyncRuntime for SimRuntime {
     type JoinError = tokio::task::JoinError;
     type JoinHandle<T: OptionalSend + 'static> = JoinHandle<T>;
     type Sleep = tokio::time::Sleep;
-    type Instant = TokioInstant;
+    type Instant = SimInstant;
     type TimeoutError = tokio::time::error::Elapsed;
     type Timeout<R, T: Future<Output = R> + OptionalSend> = tokio::time::Timeout<T>;
     type ThreadLocalRng = SmallRng;
@@ -167,19 +217,19 @@ impl AsyncRuntime for SimRuntime {
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        tokio::time::sleep(duration)
+        tokio::time::sleep(Node::to_world(duration))
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        <TokioRuntime as AsyncRuntime>::sleep_until(deadline)
+        tokio::time::sleep_until(deadline.in_the_world())
     }
 
     fn timeout<R, F: Future<Output = R> + OptionalSend>(duration: Duration, future: F) -> Self::Timeout<R, F> {
-        tokio::time::timeout(duration, future)
+        tokio::time::timeout(Node::to_world(duration), future)
     }
 
     fn timeout_at<R, F: Future<Output = R> + OptionalSend>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F> {
-        <TokioRuntime as AsyncRuntime>::timeout_at(deadline, future)
+        tokio::time::timeout_at(deadline.in_the_world(), future)
     }
 
     fn is_panic(error: &Self::JoinError) -> bool {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorumfence_machine::{Doubt, HostId, Millis, Outcome, Power, Refusal, SystemUuid};
 use tokio::time::{sleep, timeout};
 
-use super::{BmcMode, Laboratory};
+use super::{BmcMode, Laboratory, millis};
 use crate::order::{FenceDevice, FenceSession};
 
 /// The BMC of one simulated host.
@@ -20,16 +20,44 @@ impl LaboratoryBmc {
         Self { laboratory, host }
     }
 
-    /// Answers after the laboratory's pace, or not before the deadline when the BMC is silent.
-    async fn answer<T>(&self, deadline: Duration, answer: impl FnOnce(&Self, BmcMode) -> Outcome<T>) -> Outcome<T> {
-        let mode = self.laboratory.world().bmc_mode(&self.host);
-        let pace = match mode {
-            BmcMode::Silent => Duration::MAX,
-            BmcMode::Works | BmcMode::Ignores | BmcMode::RefusesLogin => self.laboratory.pace.bmc,
+    /// Answers after the laboratory's pace, or not before the deadline when there is no answer.
+    async fn answer<T>(
+        &self,
+        deadline: Duration,
+        answer: impl FnOnce(&Self, BmcMode) -> Option<Outcome<T>>,
+    ) -> Outcome<T> {
+        let answered = async {
+            let mode = self.laboratory.world().bmc_mode(&self.host);
+            match mode {
+                BmcMode::Silent => return std::future::pending().await,
+                BmcMode::Works
+                | BmcMode::Ignores
+                | BmcMode::RefusesLogin
+                | BmcMode::Late(_)
+                | BmcMode::Stale
+                | BmcMode::Busy
+                | BmcMode::PowersBackOn(_)
+                | BmcMode::LosesAnswer => sleep(self.laboratory.pace.bmc).await,
+            }
+            match answer(self, mode) {
+                Some(outcome) => outcome,
+                None => std::future::pending().await,
+            }
         };
-        match timeout(deadline, sleep(pace)).await {
-            Ok(()) => answer(self, mode),
-            Err(_) => Outcome::Unknown(Doubt::Timeout),
+        timeout(deadline, answered).await.unwrap_or(Outcome::Unknown(Doubt::Timeout))
+    }
+
+    /// Returns how long after an accepted off order the power goes; `None` for never.
+    fn obeys_after(&self, mode: BmcMode) -> Option<Millis> {
+        match mode {
+            BmcMode::Ignores | BmcMode::Silent => None,
+            BmcMode::Late(after) => Some(millis(after)),
+            BmcMode::Works
+            | BmcMode::RefusesLogin
+            | BmcMode::Stale
+            | BmcMode::Busy
+            | BmcMode::PowersBackOn(_)
+            | BmcMode::LosesAnswer => Some(millis(self.laboratory.pace.power_off)),
         }
     }
 }
@@ -39,8 +67,15 @@ impl FenceDevice for LaboratoryBmc {
 
     async fn open(&self, deadline: Duration) -> Outcome<Self> {
         self.answer(deadline, |bmc, mode| match mode {
-            BmcMode::RefusesLogin => Outcome::Refused(Refusal::Credentials),
-            BmcMode::Works | BmcMode::Ignores | BmcMode::Silent => Outcome::Observed(bmc.clone()),
+            BmcMode::RefusesLogin => Some(Outcome::Refused(Refusal::Credentials)),
+            BmcMode::Busy => Some(Outcome::Unknown(Doubt::Busy)),
+            BmcMode::Silent => None,
+            BmcMode::Works
+            | BmcMode::Ignores
+            | BmcMode::Late(_)
+            | BmcMode::Stale
+            | BmcMode::PowersBackOn(_)
+            | BmcMode::LosesAnswer => Some(Outcome::Observed(bmc.clone())),
         })
         .await
     }
@@ -48,23 +83,26 @@ impl FenceDevice for LaboratoryBmc {
 
 impl FenceSession for LaboratoryBmc {
     async fn identity(&mut self, deadline: Duration) -> Outcome<Option<SystemUuid>> {
-        self.answer(deadline, |bmc, _| Outcome::Observed(bmc.laboratory.world().machine_id(&bmc.host))).await
+        self.answer(deadline, |bmc, _| Some(Outcome::Observed(bmc.laboratory.world().machine_id(&bmc.host)))).await
     }
 
     async fn power(&mut self, deadline: Duration) -> Outcome<Power> {
-        self.answer(deadline, |bmc, _| {
-            Outcome::Observed(if bmc.laboratory.is_on(&bmc.host) { Power::On } else { Power::Off })
-        })
-        .await
+        self.answer(deadline, |bmc, _| Some(Outcome::Observed(bmc.laboratory.world().reading(&bmc.host)))).await
     }
 
     async fn power_off(&mut self, deadline: Duration) -> Outcome<()> {
         self.answer(deadline, |bmc, mode| {
-            let at = bmc.laboratory.now();
-            let delay = Millis(u64::try_from(bmc.laboratory.pace.power_off.as_millis()).unwrap_or(u64::MAX));
-            let due = (mode == BmcMode::Works).then_some(at + delay);
-            bmc.laboratory.world().order_off(at, &bmc.host, due);
-            Outcome::Observed(())
+            bmc.laboratory.world().order_off(&bmc.host, bmc.obeys_after(mode));
+            match mode {
+                BmcMode::LosesAnswer | BmcMode::Silent => None,
+                BmcMode::Works
+                | BmcMode::Ignores
+                | BmcMode::RefusesLogin
+                | BmcMode::Late(_)
+                | BmcMode::Stale
+                | BmcMode::Busy
+                | BmcMode::PowersBackOn(_) => Some(Outcome::Observed(())),
+            }
         })
         .await
     }

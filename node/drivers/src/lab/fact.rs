@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use quorumfence_machine::{BootId, HostId, InstanceId, Millis};
+use quorumfence_machine::{BootId, HostId, InstanceId, Millis, Token};
 
 /// One fact.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub enum Happening {
         instance: InstanceId,
         /// Where.
         host: HostId,
+        /// The decision that its order rests on; `None` when it ran before the cluster knew it.
+        token: Option<Token>,
     },
     /// An instance ended, by order or with its host.
     Ended {
@@ -68,7 +70,10 @@ impl fmt::Display for Fact {
             Happening::PowerOff { host, cause: Cause::Outside } => write!(f, "{host} off, power cut"),
             Happening::PowerOn { host, boot } => write!(f, "{host} on, boot {boot}"),
             Happening::OffOrdered { host } => write!(f, "off ordered at the BMC of {host}"),
-            Happening::Started { instance, host } => write!(f, "{instance} runs on {host}"),
+            Happening::Started { instance, host, token: None } => write!(f, "{instance} runs on {host}"),
+            Happening::Started { instance, host, token: Some(token) } => {
+                write!(f, "{instance} runs on {host}, by order {token}")
+            }
             Happening::Ended { instance, host } => write!(f, "{instance} ended on {host}"),
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorumfence_machine::{Doubt, HostId, InstanceId, InstanceState, Outcome, Refusal};
 use tokio::time::{sleep, timeout};
 
-use super::Laboratory;
+use super::{HypervisorMode, Laboratory, millis};
 use crate::hypervisor::definition::{self, Definition};
 use crate::order::{Domain, Hypervisor, StartOrder};
 
@@ -28,43 +28,45 @@ impl LaboratoryHypervisor {
 
 impl Hypervisor for LaboratoryHypervisor {
     async fn inventory(&self, deadline: Duration) -> Outcome<Vec<Domain>> {
-        if !self.laboratory.is_on(&self.host) {
-            return self.silence(deadline).await;
+        match self.mode() {
+            None | Some(HypervisorMode::Hangs) => self.silence(deadline).await,
+            Some(
+                HypervisorMode::Works | HypervisorMode::Fails | HypervisorMode::LosesAnswer | HypervisorMode::Late(_),
+            ) => Outcome::Observed(self.laboratory.world().running(&self.host)),
         }
-        Outcome::Observed(self.laboratory.world().running(&self.host))
     }
 
     async fn start(&self, order: StartOrder, deadline: Duration) -> Outcome<InstanceState> {
-        let Ok(Definition { instance, name, memory_mib, tag: Ok(tag) }) = definition::parse(&order.definition) else {
-            return Outcome::Refused(Refusal::Hypervisor);
+        let (instance, token) = (order.instance, order.token);
+        let Some(domain) = domain(order) else { return Outcome::Refused(Refusal::Hypervisor) };
+        let pace = self.laboratory.pace.start;
+        let (after, is_answered) = match self.mode() {
+            None | Some(HypervisorMode::Hangs) => return self.silence(deadline).await,
+            Some(HypervisorMode::Fails) => return Outcome::Refused(Refusal::Hypervisor),
+            Some(HypervisorMode::Works) => (pace, true),
+            Some(HypervisorMode::LosesAnswer) => (pace, false),
+            Some(HypervisorMode::Late(after)) => (after, true),
         };
-        if instance != order.instance {
-            return Outcome::Refused(Refusal::Hypervisor);
+        if deadline.is_zero() || !self.laboratory.world().order_start(&self.host, domain, token, millis(after)) {
+            return self.silence(deadline).await;
         }
-        if timeout(deadline, sleep(self.laboratory.pace.start)).await.is_err() {
-            return Outcome::Unknown(Doubt::Timeout);
+        let is_in_time = timeout(deadline, sleep(after)).await.is_ok();
+        let runs = self.laboratory.runs_on(instance).contains(&self.host);
+        match (is_in_time, runs && is_answered) {
+            (true, true) => Outcome::Observed(InstanceState::Running),
+            (true, false) => self.silence(deadline.saturating_sub(after)).await,
+            (false, _) => Outcome::Unknown(Doubt::Timeout),
         }
-        let domain = Domain {
-            instance: order.instance,
-            name,
-            state: InstanceState::Running,
-            ha_enabled: tag.enabled,
-            priority: tag.priority,
-            memory_mib,
-            definition: order.definition,
-        };
-        let at = self.laboratory.now();
-        let runs = self.laboratory.world().start(at, &self.host, domain);
-        if runs { Outcome::Observed(InstanceState::Running) } else { self.silence(deadline).await }
     }
 
     async fn stop(&self, instance: InstanceId, deadline: Duration) -> Outcome<InstanceState> {
-        if !self.laboratory.is_on(&self.host) {
-            return self.silence(deadline).await;
-        }
-        let at = self.laboratory.now();
-        self.laboratory.world().stop(at, &self.host, instance);
-        Outcome::Observed(InstanceState::Stopped)
+        let is_answered = match self.mode() {
+            None | Some(HypervisorMode::Hangs) => return self.silence(deadline).await,
+            Some(HypervisorMode::LosesAnswer) => false,
+            Some(HypervisorMode::Works | HypervisorMode::Fails | HypervisorMode::Late(_)) => true,
+        };
+        self.laboratory.world().stop(&self.host, instance);
+        if is_answered { Outcome::Observed(InstanceState::Stopped) } else { self.silence(deadline).await }
     }
 
     async fn changed(&self) {
@@ -82,9 +84,30 @@ impl Hypervisor for LaboratoryHypervisor {
 }
 
 impl LaboratoryHypervisor {
-    /// A host without power answers nothing.
+    /// Returns how it behaves; `None` on a host without power.
+    fn mode(&self) -> Option<HypervisorMode> {
+        let world = self.laboratory.world();
+        world.is_on(&self.host).then(|| world.hypervisor_mode(&self.host))
+    }
+
     async fn silence<T>(&self, deadline: Duration) -> Outcome<T> {
         sleep(deadline).await;
         Outcome::Unknown(Doubt::Timeout)
     }
+}
+
+/// Returns the domain that an order means; `None` when its definition is none, or that of another instance.
+fn domain(order: StartOrder) -> Option<Domain> {
+    let Ok(Definition { instance, name, memory_mib, tag: Ok(tag) }) = definition::parse(&order.definition) else {
+        return None;
+    };
+    (instance == order.instance).then_some(Domain {
+        instance,
+        name,
+        state: InstanceState::Running,
+        ha_enabled: tag.enabled,
+        priority: tag.priority,
+        memory_mib,
+        definition: order.definition,
+    })
 }

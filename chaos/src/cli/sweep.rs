@@ -1,0 +1,163 @@
+//! `quorumfence-chaos sim`
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use anyhow::Context;
+use quorumfence_chaos::script::Script;
+use quorumfence_chaos::world::sim::Run;
+
+use super::case::{self, Report};
+use super::say;
+
+/// Arguments of `sim`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// How many seeds.
+    #[arg(long, default_value_t = 100)]
+    seeds: u64,
+    /// The first seed.
+    #[arg(long, default_value_t = 1)]
+    from: u64,
+    /// Processes at the same time; as many as there are cores, unless told otherwise.
+    #[arg(long)]
+    jobs: Option<NonZeroUsize>,
+    /// Goes on after a broken promise, and counts them.
+    #[arg(long)]
+    keep_going: bool,
+    /// Where cases of broken promises are written.
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    cases: PathBuf,
+}
+
+/// What all seeds together showed.
+#[derive(Debug, Default)]
+struct Tally {
+    seeds: u64,
+    simulated_ms: u64,
+    wall_ms: u64,
+    faults: BTreeMap<String, u64>,
+    events: BTreeMap<String, u64>,
+    judged: BTreeMap<String, u64>,
+    broken: Vec<Report>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
+    let end = args.from.saturating_add(args.seeds);
+    let tally = Mutex::new(Tally::default());
+    let began = case::clock();
+    let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let jobs = args.jobs.map_or(cores, NonZeroUsize::get);
+    let worked: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
+        let work = || -> anyhow::Result<()> {
+            while !stop.load(Ordering::SeqCst) {
+                let seed = next.fetch_add(1, Ordering::SeqCst);
+                if seed >= end {
+                    break;
+                }
+                let report = one(seed)?;
+                if report.broken.is_some() {
+                    let run = Run { script: Some(report.script.clone()), ..Run::of(seed) };
+                    case::write(&args.cases.join(format!("seed-{seed}.json")), &run)?;
+                    stop.fetch_or(!args.keep_going, Ordering::SeqCst);
+                }
+                let mut tally = tally.lock().expect("a panic in a worker ends the sweep");
+                tally.add(report, began)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
+    });
+    worked.into_iter().collect::<anyhow::Result<()>>()?;
+    let tally = tally.into_inner().expect("no worker panicked");
+    tally.tell(began)?;
+    Ok(ExitCode::from(u8::from(!tally.broken.is_empty())))
+}
+
+/// Plays one seed in a process of its own: a run that aborts, hangs or leaks harms no other.
+fn one(seed: u64) -> anyhow::Result<Report> {
+    let this = std::env::current_exe().context("this program does not find itself")?;
+    let child = Command::new(this)
+        .args(["run", "--json", "--seed", &seed.to_string()])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .with_context(|| format!("seed {seed} cannot be started"))?;
+    let text = String::from_utf8_lossy(&child.stdout);
+    serde_json::from_str(&text).or_else(|_| {
+        let why = format!("the process ended with {} and said {text:?}", child.status);
+        Ok(Report {
+            seed,
+            broken: Some(why),
+            promise: Some("process".into()),
+            judged: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            events: BTreeMap::new(),
+            simulated_ms: 0,
+            wall_ms: 0,
+            script: Script::default(),
+            trace: String::new(),
+        })
+    })
+}
+
+impl Tally {
+    fn add(&mut self, report: Report, began: Instant) -> anyhow::Result<()> {
+        self.seeds += 1;
+        self.simulated_ms += report.simulated_ms;
+        self.wall_ms += report.wall_ms;
+        for (sum, part) in
+            [(&mut self.faults, &report.faults), (&mut self.events, &report.events), (&mut self.judged, &report.judged)]
+        {
+            for (name, count) in part {
+                *sum.entry(name.clone()).or_default() += count;
+            }
+        }
+        if self.seeds.is_multiple_of(50) {
+            say(&format!("{} seeds, {:.0} a minute, {} broken\n", self.seeds, self.pace(began), self.broken.len()))?;
+        }
+        if let Some(broken) = &report.broken {
+            say(&format!("seed {}: {broken}\n", report.seed))?;
+            say(&format!("  again: quorumfence-chaos run --seed {} --trace\n", report.seed))?;
+            self.broken.push(report);
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
+    fn pace(&self, began: Instant) -> f64 {
+        self.seeds as f64 * 60.0 / began.elapsed().as_secs_f64().max(0.001)
+    }
+
+    fn tell(&self, began: Instant) -> anyhow::Result<()> {
+        let lines = |counts: &BTreeMap<String, u64>| -> String {
+            counts.iter().map(|(name, count)| format!("  {count:>9}  {name}\n")).collect()
+        };
+        say(&format!("faults\n{}", lines(&self.faults)))?;
+        say(&format!("events\n{}", lines(&self.events)))?;
+        say(&format!("promises put to the test\n{}", lines(&self.judged)))?;
+        let mut promises: BTreeMap<String, u64> = BTreeMap::new();
+        for report in &self.broken {
+            *promises.entry(report.promise.clone().unwrap_or_default()).or_default() += 1;
+        }
+        if !promises.is_empty() {
+            say(&format!("broken\n{}", lines(&promises)))?;
+        }
+        say(&format!(
+            "{} seeds, {:.1} simulated hours, {} faults, {:.0} seeds a minute, {} ms of one core a seed; {} broken\n",
+            self.seeds,
+            std::time::Duration::from_millis(self.simulated_ms).as_secs_f64() / 3600.0,
+            self.faults.values().sum::<u64>(),
+            self.pace(began),
+            self.wall_ms / self.seeds.max(1),
+            self.broken.len()
+        ))
+    }
+}

@@ -1,0 +1,45 @@
+//! `quorumfence-chaos`: breaks simulated clusters until a promise breaks.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod cli;
+
+/// Breaks simulated clusters until a promise breaks.
+#[derive(Debug, Parser)]
+#[command(name = "quorumfence-chaos", version)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Plays many seeds, each in a process of its own; stops at the first broken promise.
+    Sim(cli::sweep::Args),
+    /// Plays one seed.
+    Run(cli::run::Args),
+    /// Plays a case that a sweep or a shrink wrote.
+    Replay(cli::replay::Args),
+    /// Looks for the fewest faults that still break the promise.
+    Shrink(cli::shrink::Args),
+}
+
+fn main() -> ExitCode {
+    let ended = match Arguments::parse().verb {
+        Verb::Sim(args) => cli::sweep::run(&args),
+        Verb::Run(args) => cli::run::run(&args),
+        Verb::Replay(args) => cli::replay::run(&args),
+        Verb::Shrink(args) => cli::shrink::run(&args),
+    };
+    match ended {
+        Ok(code) => code,
+        Err(error) => {
+            // A standard error that went away changes nothing about the exit code.
+            drop(writeln!(io::stderr(), "error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! From faults to what they do in the simulation.
+
+use std::time::Duration;
+
+use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
+use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis};
+use quorumfence_raft::Expect;
+
+use super::Sim;
+use super::disk::Trouble;
+use super::network::{Place as Spot, Weather as Sky};
+use super::workload::hand_over;
+use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
+use crate::observation::Seen;
+
+impl Sim {
+    /// Does what a fault says.
+    pub(super) fn inflict(&mut self, fault: &Fault) {
+        self.record.see(Seen::Fault { what: fault.to_string() });
+        match fault {
+            Fault::Controller(which, blow) => {
+                for id in self.chosen(*which) {
+                    self.strike(id, *blow);
+                }
+            }
+            Fault::Disk(id, trouble) => self.set_disk(
+                *id,
+                match trouble {
+                    DiskTrouble::Works => Trouble::None,
+                    DiskTrouble::Slow(time) => Trouble::Slow((*time).into()),
+                    DiskTrouble::FailSync => Trouble::FailSync,
+                    DiskTrouble::Full => Trouble::Full,
+                },
+            ),
+            Fault::WallClock(id, millis) => self.jump_wall(*id, *millis),
+            Fault::Cut { from, to } => self.ether.cut(spot(from), spot(to)),
+            Fault::Join { from, to } => self.ether.heal(&spot(from), &spot(to)),
+            Fault::Isolate(place) => self.ether.cut_all(spot(place)),
+            Fault::Rejoin(place) => self.ether.heal_place(&spot(place)),
+            Fault::Weather(weather) => self.ether.set_weather(sky(*weather)),
+            Fault::Host(host, blow) => self.strike_host(host, *blow),
+            // A BMC that goes on telling Off of a host that is on again lies. Against a liar there is no defence but a
+            // second witness, which no level has here.
+            Fault::Bmc(host, BmcTrouble::Stale) if !self.laboratory().is_on(host) => {}
+            Fault::Bmc(host, trouble) => self.laboratory().set_bmc(host, bmc(*trouble)),
+            Fault::Hypervisor(host, trouble) => self.laboratory().set_hypervisor(host, hypervisor(*trouble)),
+            Fault::Operator(deed) => self.act(deed),
+            Fault::Heal => self.heal(),
+        }
+    }
+
+    fn chosen(&self, which: Which) -> Vec<ControllerId> {
+        match which {
+            Which::One(id) => vec![id],
+            Which::Leader => self.leader().into_iter().collect(),
+            Which::All => self.seats.keys().copied().collect(),
+        }
+    }
+
+    fn strike(&mut self, id: ControllerId, blow: Blow) {
+        match blow {
+            Blow::Kill => self.kill(id),
+            Blow::PowerCut => {
+                let keep = self.chance.draw();
+                self.crash(id, keep);
+            }
+            Blow::Start => self.start(id, Expect::Existing),
+            Blow::Pause(time) => self.hold(id, time.into()),
+            Blow::Snapshot => self.on(id, |replica| async move { replica.snapshot().await }),
+            Blow::HandOver => self.on(id, hand_over),
+        }
+    }
+
+    fn strike_host(&mut self, host: &HostId, blow: HostBlow) {
+        match blow {
+            HostBlow::PowerCut => self.cut_power(host),
+            HostBlow::PowerOn => self.restore_power(host),
+            HostBlow::Reboot => {
+                self.cut_power(host);
+                self.restore_power(host);
+            }
+            HostBlow::Freeze(time) => self.freeze(host, time.into()),
+            HostBlow::RestartAgent => self.restart_agent(host),
+        }
+    }
+
+    fn act(&self, deed: &Deed) {
+        let reason = "chaos".to_string();
+        let change = match deed {
+            Deed::Arm => Change::Arm { reason },
+            Deed::Disarm => Change::Disarm { reason },
+            Deed::StartMaintenance(host) => Change::HostMaintenance { host: host.clone(), reason: Some(reason) },
+            Deed::EndMaintenance(host) => Change::HostMaintenance { host: host.clone(), reason: None },
+            // A person who confirms a living host breaks every promise by hand; this one looks first.
+            Deed::ConfirmDead(host) if self.laboratory().is_on(host) => return,
+            Deed::ConfirmDead(host) => Change::HostConfirmDead { host: host.clone(), reason },
+        };
+        let Some(id) = self.leader().or_else(|| self.ids().first().copied()) else { return };
+        self.on(id, |replica| async move {
+            drop(replica.propose(Actor::Operator("chaos".into()), None, change).await);
+        });
+    }
+
+    /// Mends everything, starts whoever stopped, and opens the brakes.
+    fn heal(&mut self) {
+        self.ether.heal_all();
+        self.ether.set_weather(Sky::FAIR);
+        let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
+        for host in &hosts {
+            self.laboratory().set_bmc(host, BmcMode::Works);
+            self.laboratory().set_hypervisor(host, HypervisorMode::Works);
+        }
+        for seated in self.hosts.values() {
+            seated.node.resume();
+        }
+        for id in self.seats.keys().copied().collect::<Vec<_>>() {
+            self.set_disk(id, Trouble::None);
+            self.seats[&id].node.resume();
+            self.start(id, Expect::Existing);
+        }
+    }
+}
+
+fn spot(place: &Place) -> Spot {
+    match place {
+        Place::Controller(id) => Spot::Controller(*id),
+        Place::Host(host) => Spot::Host(host.clone()),
+        Place::Bmc(host) => Spot::Bmc(host.clone()),
+    }
+}
+
+fn sky(weather: Weather) -> Sky {
+    let delay_max = Duration::from(weather.delay_max.max(Millis(3)));
+    Sky { loss_percent: weather.loss_percent, duplicate_percent: weather.duplicate_percent, delay_max }
+}
+
+fn bmc(trouble: BmcTrouble) -> BmcMode {
+    match trouble {
+        BmcTrouble::Works => BmcMode::Works,
+        BmcTrouble::Silent => BmcMode::Silent,
+        BmcTrouble::Ignores => BmcMode::Ignores,
+        BmcTrouble::RefusesLogin => BmcMode::RefusesLogin,
+        BmcTrouble::Late(time) => BmcMode::Late(time.into()),
+        BmcTrouble::Stale => BmcMode::Stale,
+        BmcTrouble::Busy => BmcMode::Busy,
+        BmcTrouble::PowersBackOn(time) => BmcMode::PowersBackOn(time.into()),
+        BmcTrouble::LosesAnswer => BmcMode::LosesAnswer,
+    }
+}
+
+fn hypervisor(trouble: HypervisorTrouble) -> HypervisorMode {
+    match trouble {
+        HypervisorTrouble::Works => HypervisorMode::Works,
+        HypervisorTrouble::Fails => HypervisorMode::Fails,
+        HypervisorTrouble::Hangs => HypervisorMode::Hangs,
+        HypervisorTrouble::LosesAnswer => HypervisorMode::LosesAnswer,
+        HypervisorTrouble::Late(time) => HypervisorMode::Late(time.into()),
+    }
+}

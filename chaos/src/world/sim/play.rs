@@ -1,0 +1,221 @@
+//! One run from its opening to its verdict: warm up, chaos, heal, converge.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use quorumfence_machine::{Change, HostId, Millis, RecoveryStage, State};
+use quorumfence_raft::{Expect, Options};
+use serde::{Deserialize, Serialize};
+use tokio::time::sleep;
+
+use super::runtime::Rate;
+use super::workload::Clients;
+use super::{Sim, run};
+use crate::fault::{Fault, HostBlow};
+use crate::nemesis::Nemesis;
+use crate::observation::{Observation, Seen};
+use crate::script::{Action, Script};
+use crate::swarm::{Plan, Shape};
+use crate::verdict::Broken;
+
+/// Between two looks of the nemesis.
+const TICK: Duration = Duration::from_millis(100);
+
+/// After the faults everything must be well within this long, in simulated time.
+const CONVERGENCE: Millis = Millis(300_000);
+
+/// Then nothing may happen for this long.
+const QUIET: Duration = Duration::from_secs(12);
+
+/// A host without power is switched on after this long once faults are over.
+const POWER_ON_AFTER: Millis = Millis(5000);
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Run {
+    /// Decides everything that chance decides.
+    pub seed: u64,
+    /// The cluster.
+    pub shape: Shape,
+    /// How long faults go on.
+    pub chaos: Millis,
+    /// The faults; the nemesis chooses them when there is no script.
+    pub script: Option<Script>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub struct Ended {
+    /// The faults that happened.
+    pub script: Script,
+    /// Everything that was seen.
+    pub history: Vec<Observation>,
+    /// The promise that broke.
+    pub broken: Option<Broken>,
+    /// How often each promise was put to the test.
+    pub judged: BTreeMap<&'static str, u64>,
+    /// How long the run was, in simulated time.
+    pub simulated: Millis,
+}
+
+impl Run {
+    /// Returns the run of a seed.
+    pub fn of(seed: u64) -> Self {
+        let plan = Plan::of(seed);
+        Self { seed, shape: plan.shape, chaos: plan.chaos, script: None }
+    }
+}
+
+/// Runs to the end, or to the first broken promise.
+///
+/// # Errors
+///
+/// The cluster could not even be founded.
+pub fn play(what: &Run) -> anyhow::Result<Ended> {
+    let what = what.clone();
+    run(what.seed, |mut sim| async move {
+        sim.equip(&what.shape);
+        let Shape { controllers, hosts, instances_per_host, .. } = what.shape;
+        sim.found(controllers, hosts, instances_per_host, what.shape.policy()).await?;
+        sleep(Duration::from_secs(2)).await;
+        let clients = sim.open_for_clients();
+        let script = sim.chaos(&what).await;
+        clients.send_home();
+        if sim.record.broken().is_none() {
+            sim.converge(&clients).await;
+        }
+        let simulated = sim.laboratory().now();
+        let (history, judged) = sim.record.close();
+        Ok(Ended { script, history, broken: sim.record.broken(), judged, simulated })
+    })
+}
+
+/// Where faults come from.
+enum Source {
+    Nemesis(Box<Nemesis>),
+    Script(std::vec::IntoIter<Action>, Option<Action>),
+}
+
+impl Sim {
+    fn equip(&mut self, shape: &Shape) {
+        let log_kept = shape.snapshot_after / 4;
+        self.options = Options { snapshot_after: shape.snapshot_after, log_kept, ..Options::default() };
+        for (drift, id) in shape.drift.iter().zip(1..) {
+            self.rates.insert(quorumfence_machine::ControllerId(id), Rate::new(*drift));
+        }
+    }
+
+    async fn chaos(&mut self, what: &Run) -> Script {
+        let mut source = match &what.script {
+            Some(script) => Source::Script(script.actions.clone().into_iter(), None),
+            None => {
+                let plan = Plan { shape: what.shape.clone(), chaos: what.chaos, ..Plan::of(what.seed) };
+                Source::Nemesis(Box::new(Nemesis::new(what.seed, plan)))
+            }
+        };
+        let mut script = Script::default();
+        let began = self.laboratory().now();
+        loop {
+            let now = self.laboratory().now() - began;
+            self.tend();
+            let due = match &mut source {
+                Source::Nemesis(nemesis) => nemesis.due(now, &self.sight()),
+                Source::Script(actions, next) => due(actions, next, now),
+            };
+            for fault in due {
+                self.inflict(&fault);
+                script.actions.push(Action { at: now, fault });
+            }
+            if now >= what.chaos || self.record.broken().is_some() {
+                return script;
+            }
+            sleep(TICK).await;
+        }
+    }
+
+    /// Heals everything, does what operators do, and waits until all is well or patience ends.
+    async fn converge(&mut self, clients: &Clients) {
+        self.inflict(&Fault::Heal);
+        self.record.see(Seen::Healed);
+        let healed = self.laboratory().now();
+        let mut dark: BTreeMap<_, Millis> = BTreeMap::new();
+        while self.laboratory().now() - healed < CONVERGENCE && self.record.broken().is_none() {
+            self.tend();
+            let now = self.laboratory().now();
+            let off: Vec<_> = self.sight().off.into_iter().collect();
+            dark.retain(|host, _| off.contains(host));
+            for host in off {
+                if now - *dark.entry(host.clone()).or_insert(now) > POWER_ON_AFTER {
+                    self.inflict(&Fault::Host(host, HostBlow::PowerOn));
+                }
+            }
+            // What ended itself is started again, as its service manager would.
+            for id in self.sight().controllers {
+                self.start(id, Expect::Existing);
+            }
+            self.open_brakes().await;
+            if clients.are_gone() && self.is_well() {
+                break;
+            }
+            sleep(TICK).await;
+        }
+        sleep(QUIET).await;
+    }
+
+    /// Operators see what holds fences back, and open it.
+    async fn open_brakes(&self) {
+        let Some(leader) = self.leader() else { return };
+        let wanted = self.read(leader, |state| {
+            let held = state.hosts().filter(|row| row.maintenance.is_some()).map(|row| row.id.clone());
+            (held.collect::<Vec<_>>(), state.cluster().is_none_or(|cluster| cluster.armed))
+        });
+        let Some((maintained, is_armed)) = wanted else { return };
+        for host in maintained {
+            let end = Change::HostMaintenance { host, reason: None };
+            drop(self.propose(end).await);
+        }
+        if !is_armed {
+            drop(self.propose(Change::Arm { reason: "healed".into() }).await);
+        }
+    }
+
+    /// Whether every controller agrees that every host is up and every instance runs, and the hardware says so too.
+    fn is_well(&self) -> bool {
+        let ids = self.ids();
+        let last = ids.iter().filter_map(|id| Some(*self.ether.station(*id)?.replica.applied().borrow())).max();
+        let stands = |host: &HostId| {
+            let boot = self.laboratory().boot(host);
+            boot.is_some()
+                && ids.iter().all(|id| {
+                    self.read(*id, |state| state.host(host).and_then(|row| row.up_boot()) == boot).unwrap_or(false)
+                })
+        };
+        ids.len() == self.seats.len()
+            && self.hosts.keys().all(stands)
+            && self.leader().is_some()
+            && ids.iter().all(|id| self.read(*id, is_settled).unwrap_or(false))
+            && ids.iter().all(|id| {
+                self.ether.station(*id).is_some_and(|station| Some(*station.replica.applied().borrow()) == last)
+            })
+    }
+}
+
+fn is_settled(state: &State) -> bool {
+    state.instances().all(|instance| match instance.recovery.as_ref().map(|recovery| &recovery.stage) {
+        None | Some(RecoveryStage::Parked(_)) => true,
+        Some(RecoveryStage::Waiting | RecoveryStage::Assigned(_) | RecoveryStage::Refused { .. }) => false,
+    })
+}
+
+fn due(actions: &mut std::vec::IntoIter<Action>, next: &mut Option<Action>, now: Millis) -> Vec<Fault> {
+    let mut due = Vec::new();
+    loop {
+        match next.take().or_else(|| actions.next()) {
+            Some(action) if action.at <= now => due.push(action.fault),
+            later => {
+                *next = later;
+                return due;
+            }
+        }
+    }
+}
