@@ -53,7 +53,11 @@ pub struct DeviceAccess {
 /// A hypervisor on this host, seen from its agent.
 ///
 /// Every method MUST return within its deadline even when the hypervisor hangs. `start` and `stop` are idempotent by
-/// instance: an instance that already runs is `Observed(Running)`.
+/// instance: an instance that already runs is `Observed(Running)`. One that may still vanish before it ever runs, such as
+/// the copy that a live migration brings, is `Unknown`.
+///
+/// `start` and `stop` MUST answer `Refused` only after the hypervisor said that the instance does not run there: another
+/// host may get it then. Whoever could not connect, log in, or was not allowed to order MUST answer `Unknown`.
 pub trait Hypervisor: Send + Sync + 'static {
     /// Lists the instances that the hypervisor knows, with their definitions and tags.
     fn inventory(&self, deadline: Duration) -> impl Future<Output = Outcome<Vec<Domain>>> + Send;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorumfence_drivers::hypervisor::conformance::{self, Subject};
 use quorumfence_drivers::hypervisor::libvirt::{CALLS_MAX, Libvirt};
 use quorumfence_drivers::order::{Hypervisor, StartOrder};
-use quorumfence_machine::{Doubt, InstanceId, InstanceState, LogIndex, Outcome, Token};
+use quorumfence_machine::{Doubt, InstanceId, InstanceState, LogIndex, Outcome, Refusal, Token};
 use tokio::time::Instant;
 use virt::connect::Connect;
 
@@ -56,6 +56,32 @@ async fn a_running_persistent_instance_is_made_transient_by_a_start_and_keeps_ru
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_instance_that_an_operator_paused_is_there() {
+    let operator = Connect::open(Some("test:///default")).unwrap();
+    operator.create_domain_xml(&subject().definition, 0).unwrap().suspend().unwrap();
+    let hypervisor = Libvirt::new("test:///default");
+    assert_eq!(hypervisor.start(start_order(), PATIENCE).await, Outcome::Observed(InstanceState::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unreadable_definition_is_no_word_on_an_instance_that_runs() {
+    let operator = Connect::open(Some("test:///default")).unwrap();
+    operator.create_domain_xml(&subject().definition, 0).unwrap();
+    let hypervisor = Libvirt::new("test:///default");
+    let order = StartOrder { definition: "<domain".into(), ..start_order() };
+    assert_eq!(hypervisor.start(order, PATIENCE).await, Outcome::Observed(InstanceState::Running));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_that_the_hypervisor_cannot_carry_out_is_refused() {
+    let hypervisor = Libvirt::new("test:///default");
+    let operator = Connect::open(Some("test:///default")).unwrap();
+    let other = subject().definition.replace(UUID, "6b8b4567-327b-43c6-8643-3c9869b39f2e");
+    operator.create_domain_xml(&other, 0).unwrap();
+    assert_eq!(hypervisor.start(start_order(), PATIENCE).await, Outcome::Refused(Refusal::Hypervisor));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_stop_removes_a_persistent_definition() {
     let operator = Connect::open(Some("test:///default")).unwrap();
     operator.define_domain_xml(&subject().definition).unwrap().create().unwrap();
@@ -96,6 +122,28 @@ async fn a_libvirtd_of_its_own_passes_the_conformance_suite() {
     let directory = tempfile::tempdir().unwrap();
     let daemon = Daemon::start(directory.path());
     conformance::all(&Libvirt::new(&daemon.uri), &subject()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_may_not_log_in_is_unknown_and_a_look_is_refused() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::with_auth(directory.path(), "sasl");
+    let hypervisor = Libvirt::new(&daemon.uri);
+    assert_eq!(hypervisor.start(start_order(), PATIENCE).await, Outcome::Unknown(Doubt::Unreachable));
+    assert_eq!(hypervisor.stop(subject().instance, PATIENCE).await, Outcome::Unknown(Doubt::Unreachable));
+    assert_eq!(hypervisor.inventory(PATIENCE).await, Outcome::Refused(Refusal::Credentials));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_that_the_account_may_not_give_is_unknown() {
+    let directory = tempfile::tempdir().unwrap();
+    let daemon = Daemon::start(directory.path());
+    let reader = Libvirt::new(&daemon.uri.replace("libvirt-sock", "libvirt-sock-ro"));
+    assert_eq!(reader.start(start_order(), PATIENCE).await, Outcome::Unknown(Doubt::Internal));
+
+    let writer = Libvirt::new(&daemon.uri);
+    assert_eq!(writer.start(start_order(), PATIENCE).await, Outcome::Observed(InstanceState::Running));
+    assert_eq!(reader.stop(subject().instance, PATIENCE).await, Outcome::Unknown(Doubt::Internal));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -161,11 +209,15 @@ struct Daemon {
 
 impl Daemon {
     fn start(directory: &Path) -> Self {
+        Self::with_auth(directory, "none")
+    }
+
+    fn with_auth(directory: &Path, auth: &str) -> Self {
         let text = directory.to_str().unwrap();
         let script = format!(
             "set -e; cd {text}; mkdir -p run lib etc log cache; mount --bind run /run; mount --bind lib /var/lib/libvirt; \
              mount --bind etc /etc/libvirt; mount --bind log /var/log/libvirt; mount --bind cache /var/cache/libvirt; \
-             rm -rf /run/libvirt /run/libvirtd.pid; printf 'auth_unix_rw=\"none\"\\n' > /etc/libvirt/libvirtd.conf; exec libvirtd"
+             rm -rf /run/libvirt /run/libvirtd.pid; printf 'auth_unix_rw=\"{auth}\"\\n' > /etc/libvirt/libvirtd.conf; exec libvirtd"
         );
         let process = Command::new("unshare")
             .args(["--mount", "--net", "--propagation", "private", "sh", "-c", &script])

@@ -42,13 +42,20 @@ pub enum Expected {
     IfNamed(SystemUuid),
     /// The device named it at enrolment. A device that names none is another device, and refused.
     Named(SystemUuid),
+    /// The device named one machine at enrolment and the agent runs on another. Every device is refused: the enrolled
+    /// one switches the machine that the host has left.
+    Contradiction,
 }
 
 impl Expected {
     /// Returns what to expect of a device that named `enrolled` at enrolment, of a host whose agent reports `reported`.
+    ///
+    /// What was enrolled is a fact of that day. A disk that was put into another chassis takes its host along, and from
+    /// then on the old chassis' device proves nothing about it.
     pub fn of(enrolled: Option<SystemUuid>, reported: Option<SystemUuid>) -> Self {
         match (enrolled, reported) {
-            (Some(machine), _) => Self::Named(machine),
+            (Some(enrolled), Some(reported)) if !same_machine(enrolled, reported) => Self::Contradiction,
+            (Some(machine), Some(_) | None) => Self::Named(machine),
             (None, Some(machine)) => Self::IfNamed(machine),
             (None, None) => Self::Unknown,
         }
@@ -58,7 +65,8 @@ impl Expected {
     ///
     /// # Errors
     ///
-    /// [`Refusal::WrongMachine`] when the device names another machine, or none where one is due.
+    /// [`Refusal::WrongMachine`] when the device names another machine, or none where one is due, or whatever it names
+    /// where nobody can say which machine is meant.
     pub fn compare(self, named: Option<SystemUuid>) -> Result<IdentityCheck, Refusal> {
         match (self, named) {
             (Self::Unknown, _) => Ok(IdentityCheck::NotAsked),
@@ -66,7 +74,9 @@ impl Expected {
             (Self::IfNamed(machine) | Self::Named(machine), Some(named)) if same_machine(named, machine) => {
                 Ok(IdentityCheck::Matched)
             }
-            (Self::Named(_), None) | (Self::IfNamed(_) | Self::Named(_), Some(_)) => Err(Refusal::WrongMachine),
+            (Self::Named(_), None) | (Self::IfNamed(_) | Self::Named(_), Some(_)) | (Self::Contradiction, _) => {
+                Err(Refusal::WrongMachine)
+            }
         }
     }
 }
@@ -134,6 +144,25 @@ pub async fn read_off_twice<D: FenceDevice>(device: &D, order: OffOrder) -> Outc
     }
 }
 
+/// What one session showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reading {
+    /// The machine that the device names, also where it is the wrong one.
+    pub named: Option<SystemUuid>,
+    /// The power, once the machine was compared.
+    pub power: Outcome<Power>,
+}
+
+/// Reads identity and power in one session, for people. Proves nothing and orders nothing.
+pub async fn read_once<D: FenceDevice>(device: &D, order: OffOrder) -> Reading {
+    let mut named = None;
+    let power = match read_named(device, Run::start(order), &mut named).await {
+        Ok(power) => Outcome::Observed(power),
+        Err(stop) => stop.into(),
+    };
+    Reading { named, power }
+}
+
 async fn prove_off<D: FenceDevice>(
     device: &D,
     run: Run,
@@ -163,6 +192,18 @@ async fn read_twice<D: FenceDevice>(device: &D, run: Run) -> Result<Power, Stop>
         Power::On => Ok(Power::On),
         Power::Off => Ok(read_anew(device, &run).await?.0),
     }
+}
+
+async fn read_named<D: FenceDevice>(device: &D, run: Run, named: &mut Option<SystemUuid>) -> Result<Power, Stop> {
+    let mut session = run.within(device.open(run.left())).await?;
+    let read = async {
+        *named = run.within(session.identity(run.left())).await?;
+        run.order.expected.compare(*named).map_err(Stop::Refused)?;
+        run.within(session.power(run.left())).await
+    };
+    let read = read.await;
+    session.close().await;
+    read
 }
 
 /// Returns once Off was read, with the time at which it was ordered if it had to be.
@@ -202,6 +243,10 @@ async fn read_anew<D: FenceDevice>(device: &D, run: &Run) -> Result<(Power, Iden
 }
 
 async fn open_checked<D: FenceDevice>(device: &D, run: &Run) -> Result<(D::Session, IdentityCheck), Stop> {
+    if run.order.expected == Expected::Contradiction {
+        // Nothing that the device could say would help, and its silence must not turn a refusal into a doubt.
+        return Err(Stop::Refused(Refusal::WrongMachine));
+    }
     let mut session = run.within(device.open(run.left())).await?;
     if run.order.expected == Expected::Unknown {
         return Ok((session, IdentityCheck::NotAsked));

@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use quorumfence_machine::{Doubt, InstanceId, InstanceState, Outcome, Refusal};
+use quorumfence_machine::{Doubt, InstanceId, InstanceState, Outcome};
 use tokio::sync::{Notify, Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
@@ -27,7 +27,7 @@ mod calls;
 mod events;
 mod session;
 
-use session::{Link, Session};
+use session::{Call, Link, Session};
 
 /// Most libvirt calls at a time, hung ones included. Four hung calls mean that libvirt is gone: the fifth is `Busy`.
 pub const CALLS_MAX: usize = 4;
@@ -56,6 +56,7 @@ impl Libvirt {
     /// Runs `order` on a thread of its own and waits for it until the deadline.
     async fn call<T: Send + 'static>(
         &self,
+        call: Call,
         deadline: Duration,
         order: impl FnOnce(&Session) -> Result<T, Failure> + Send + 'static,
     ) -> Outcome<T> {
@@ -67,7 +68,7 @@ impl Libvirt {
         let (tell, told) = oneshot::channel();
         let link = Arc::clone(&self.link);
         let started = thread::Builder::new().name("libvirt-call".into()).spawn(move || {
-            let outcome = link.carry_out(until, order);
+            let outcome = link.carry_out(call, until, order);
             drop(seat);
             if tell.send(outcome).is_err() {
                 tracing::warn!(uri = link.uri(), "a libvirt call came back after it was given up");
@@ -94,28 +95,16 @@ impl Libvirt {
 
 impl Hypervisor for Libvirt {
     async fn inventory(&self, deadline: Duration) -> Outcome<Vec<Domain>> {
-        self.call(deadline, calls::inventory).await
+        self.call(Call::Read, deadline, calls::inventory).await
     }
 
     async fn start(&self, order: StartOrder, deadline: Duration) -> Outcome<InstanceState> {
-        match super::definition::parse(&order.definition) {
-            Ok(definition) if definition.instance == order.instance => {}
-            Ok(definition) => {
-                tracing::warn!(instance = %order.instance, token = %order.token, definition = %definition.instance,
-                    "refused a start: the definition is of another instance");
-                return Outcome::Refused(Refusal::Hypervisor);
-            }
-            Err(error) => {
-                tracing::warn!(instance = %order.instance, token = %order.token, %error, "refused a start: unreadable definition");
-                return Outcome::Refused(Refusal::Hypervisor);
-            }
-        }
         // A start that was given up may still take effect in libvirt: until it came back nobody knows, and a second one
         // that fails must not be taken for an answer.
         let Some(turn) = Turn::take(&self.starting, order.instance) else {
             return Outcome::Unknown(Doubt::Busy);
         };
-        self.call(deadline, move |session| {
+        self.call(Call::Change, deadline, move |session| {
             let started = calls::start(session, &order);
             drop(turn);
             started
@@ -124,7 +113,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn stop(&self, instance: InstanceId, deadline: Duration) -> Outcome<InstanceState> {
-        self.call(deadline, move |session| calls::stop(session, instance)).await
+        self.call(Call::Change, deadline, move |session| calls::stop(session, instance)).await
     }
 
     async fn changed(&self) {
@@ -159,8 +148,8 @@ enum Failure {
     /// libvirt, or the way to it, said so.
     #[error("libvirt failed")]
     Libvirt(#[from] virt::error::Error),
-    /// libvirt answered, and the instance does not run.
-    #[error("libvirt refused the definition")]
+    /// The order cannot be carried out, and libvirt was asked: the instance does not run.
+    #[error("the start was refused")]
     Refused,
     /// The instance is not in the state that the order asked for.
     #[error("the instance is in another state than ordered")]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorumfence_machine::{Doubt, Outcome, Power, Refusal, SystemUuid};
 use tokio::time::sleep;
 
-use super::{Expected, IdentityCheck, Moment, OffOrder, OffProof, ensure_off, read_off_twice};
+use super::{Expected, IdentityCheck, Moment, OffOrder, OffProof, Reading, ensure_off, read_off_twice, read_once};
 use crate::order::{FenceDevice, FenceSession};
 
 const MACHINE: SystemUuid = SystemUuid([0x5a; 16]);
@@ -272,4 +272,94 @@ async fn a_device_that_names_no_machine_any_more_is_another_device() {
     let outcome = ensure_off(&device, order, || true, |_, _| {}).await;
     assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
     assert_eq!(device.left(), []);
+}
+
+#[test]
+fn a_device_is_expected_to_name_what_was_enrolled_as_long_as_the_agent_reports_no_other() {
+    // One machine in the orders of RFC 4122, SMBIOS and IPMI; see `identity`.
+    let orders @ [printed, smbios, ipmi] =
+        ["33221100554477668899aabbccddeeff", "00112233445566778899aabbccddeeff", "ffeeddccbbaa99886677445500112233"]
+            .map(|text| text.parse().expect("a UUID"));
+    let mut cases = vec![
+        (None, None, Expected::Unknown),
+        (None, Some(printed), Expected::IfNamed(printed)),
+        (Some(printed), None, Expected::Named(printed)),
+        (Some(smbios), Some(printed), Expected::Named(smbios)),
+        (Some(printed), Some(smbios), Expected::Named(printed)),
+        (Some(ipmi), Some(printed), Expected::Named(ipmi)),
+        (Some(printed), Some(ipmi), Expected::Named(printed)),
+    ];
+    for same in orders {
+        cases.push((Some(same), Some(same), Expected::Named(same)));
+        cases.push((Some(same), Some(OTHER), Expected::Contradiction));
+        cases.push((Some(OTHER), Some(same), Expected::Contradiction));
+    }
+    for (enrolled, reported, expected) in cases {
+        assert_eq!(Expected::of(enrolled, reported), expected, "{enrolled:?} and {reported:?}");
+    }
+}
+
+#[test]
+fn a_contradiction_refuses_whatever_a_device_names() {
+    for named in [None, Some(MACHINE), Some(OTHER)] {
+        assert_eq!(Expected::Contradiction.compare(named), Err(Refusal::WrongMachine), "{named:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_in_another_chassis_than_enrolled_is_neither_switched_nor_read_by_the_old_one() {
+    let order = OffOrder { expected: Expected::of(Some(MACHINE), Some(OTHER)), ..order() };
+    // Not even a session: the script is empty.
+    let device = Scripted::new(&[]);
+    let refused = Outcome::Refused(Refusal::WrongMachine);
+    assert_eq!(ensure_off(&device, order, || true, |_, _| {}).await, refused);
+    assert_eq!(read_off_twice(&device, order).await, Outcome::Refused(Refusal::WrongMachine));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_reading_shows_the_name_also_of_the_wrong_machine() {
+    use Line::{Closes, Names, NoSlot, Open, Reads};
+    let contradiction = Expected::of(Some(MACHINE), Some(OTHER));
+    let refused = Outcome::Refused(Refusal::WrongMachine);
+    for (expected, script, named, power) in [
+        (
+            Expected::Named(MACHINE),
+            vec![Open, Names(Some(MACHINE)), Reads(Power::On), Closes],
+            Some(MACHINE),
+            Outcome::Observed(Power::On),
+        ),
+        (Expected::Unknown, vec![Open, Names(None), Reads(Power::Off), Closes], None, Outcome::Observed(Power::Off)),
+        (Expected::Named(MACHINE), vec![Open, Names(Some(OTHER)), Closes], Some(OTHER), refused.clone()),
+        (contradiction, vec![Open, Names(Some(MACHINE)), Closes], Some(MACHINE), refused.clone()),
+        (contradiction, vec![Open, Names(None), Closes], None, refused),
+        (Expected::Unknown, vec![NoSlot], None, Outcome::Unknown(Doubt::Busy)),
+    ] {
+        let device = Scripted::new(&script);
+        let reading = read_once(&device, OffOrder { expected, ..order() }).await;
+        assert_eq!(reading, Reading { named, power }, "{script:?}");
+        assert_eq!(device.left(), [], "{script:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_reading_has_one_deadline_for_the_whole_conversation() {
+    use Line::{Closes, Names, Open, Reads};
+    let timeout = Outcome::Unknown(Doubt::Timeout);
+    // Each line takes a second: no call is late by itself, and the third ends after three.
+    for (deadline, script, named, power) in [
+        (CALL / 2, vec![Open], None, timeout.clone()),
+        (CALL * 3 / 2, vec![Open, Names(Some(MACHINE)), Closes], None, timeout.clone()),
+        (CALL * 5 / 2, vec![Open, Names(Some(MACHINE)), Reads(Power::On), Closes], Some(MACHINE), timeout),
+        (
+            CALL * 7 / 2,
+            vec![Open, Names(Some(MACHINE)), Reads(Power::On), Closes],
+            Some(MACHINE),
+            Outcome::Observed(Power::On),
+        ),
+    ] {
+        let device = Scripted::new(&script);
+        let reading = read_once(&device, OffOrder { deadline, ..order() }).await;
+        assert_eq!(reading, Reading { named, power }, "{deadline:?}");
+        assert_eq!(device.left(), [], "{deadline:?}");
+    }
 }

@@ -2,13 +2,16 @@
 
 use quorumfence_machine::{InstanceId, InstanceState};
 use virt::connect::Connect;
-use virt::domain::{Domain as Guest, DomainShutoffReason, DomainState, DomainStateReason};
+use virt::domain::{
+    Domain as Guest, DomainPausedReason, DomainRunningReason, DomainShutoffReason, DomainState, DomainStateReason,
+    DomainStateReasonEnum,
+};
 use virt::enumutil::Enum;
 use virt::error::ErrorNumber;
 use virt::sys;
 
 use super::Failure;
-use super::session::Session;
+use super::session::{Fault, Session};
 use crate::hypervisor::definition::{self, Definition, PRIORITY_DEFAULT, Tag};
 use crate::order::{Domain, StartOrder};
 
@@ -56,25 +59,63 @@ fn forbid_autostart(guest: &Guest) {
 }
 
 /// Starts the instance as a transient domain, after removing any definition that could start it by itself.
+///
+/// A refusal says that the instance does not run here, and another host may get it. It is given only for an order that
+/// libvirt took up, or that will never be sent, and only after libvirt was asked for the instance and runs none.
 pub(super) fn start(session: &Session, order: &StartOrder) -> Result<InstanceState, Failure> {
+    let is_sound = is_sound(order);
     if let Some(guest) = find(session.connect(), order.instance)? {
-        session.still_wanted()?;
-        undefine(&guest)?;
-        if runs(&guest)? {
-            return Ok(InstanceState::Running);
+        if is_sound {
+            session.still_wanted()?;
+            undefine(&guest)?;
         }
+        match presence(&guest)? {
+            Presence::Settled => return Ok(InstanceState::Running),
+            Presence::Unsettled => return Err(Failure::Ambiguous),
+            Presence::Absent => {}
+        }
+    }
+    if !is_sound {
+        return Err(Failure::Refused);
     }
     let created = session.still_wanted()?.create_domain_xml(&order.definition, sys::VIR_DOMAIN_START_VALIDATE);
     let Some(guest) = find(session.connect(), order.instance)? else {
         return match created {
-            Err(error) => {
-                tracing::warn!(instance = %order.instance, token = %order.token, %error, "libvirt refused a start");
-                Err(Failure::Refused)
-            }
+            Err(error) => Err(refusal(order, error)),
             Ok(_) => Ok(InstanceState::Crashed),
         };
     };
-    if runs(&guest)? { Ok(InstanceState::Running) } else { Err(Failure::Ambiguous) }
+    match presence(&guest)? {
+        Presence::Settled => Ok(InstanceState::Running),
+        Presence::Unsettled | Presence::Absent => Err(Failure::Ambiguous),
+    }
+}
+
+/// Tells whether the order's definition can be read and is of its instance.
+fn is_sound(order: &StartOrder) -> bool {
+    match definition::parse(&order.definition) {
+        Ok(definition) if definition.instance == order.instance => true,
+        Ok(definition) => {
+            tracing::warn!(instance = %order.instance, token = %order.token, definition = %definition.instance,
+                "a start is not sent: the definition is of another instance");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(instance = %order.instance, token = %order.token, %error, "a start is not sent: unreadable definition");
+            false
+        }
+    }
+}
+
+/// Returns what a failed start of an instance that is not there means.
+fn refusal(order: &StartOrder, error: virt::error::Error) -> Failure {
+    match Fault::of(&error) {
+        Fault::Answer => {
+            tracing::warn!(instance = %order.instance, token = %order.token, %error, "libvirt refused a start");
+            Failure::Refused
+        }
+        Fault::Login | Fault::Permission | Fault::Late | Fault::Connection => error.into(),
+    }
 }
 
 /// Kills the instance and removes its definition.
@@ -129,6 +170,69 @@ fn runs(guest: &Guest) -> Result<bool, Failure> {
     }
 }
 
+/// How an instance is there, for an order to start it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    /// It has no process.
+    Absent,
+    /// It has a process that may end by itself before the instance ever runs: somebody has to look again.
+    Unsettled,
+    /// It runs, or is paused with its memory in place.
+    Settled,
+}
+
+fn presence(guest: &Guest) -> Result<Presence, Failure> {
+    if !runs(guest)? {
+        return Ok(Presence::Absent);
+    }
+    match guest.state() {
+        Ok((_, reason)) => Ok(Presence::of_active(reason)),
+        Err(error) if error.code() == ErrorNumber::NoDomain.into() => Ok(Presence::Absent),
+        Err(error) => Err(error.into()),
+    }
+}
+
+impl Presence {
+    /// Sorts the state of a domain that has a process.
+    ///
+    /// A copy that a live migration brings is paused, or runs on memory that is still elsewhere, until its source lets
+    /// go; when the source was fenced first, it vanishes. libvirt does not say on which side of a migration a domain is,
+    /// and the outgoing side may vanish just as well. A reason that this driver does not know settles nothing.
+    fn of_active(reason: DomainStateReasonEnum) -> Self {
+        let Enum::Known(reason) = reason else { return Self::Unsettled };
+        match reason {
+            DomainStateReason::Paused(Enum::Known(reason)) => match reason {
+                DomainPausedReason::Migration
+                | DomainPausedReason::PostCopy
+                | DomainPausedReason::PostCopyFailed
+                | DomainPausedReason::StartingUp
+                | DomainPausedReason::ShuttingDown => Self::Unsettled,
+                DomainPausedReason::Unknown
+                | DomainPausedReason::User
+                | DomainPausedReason::Save
+                | DomainPausedReason::Dump
+                | DomainPausedReason::IOError
+                | DomainPausedReason::Watchdog
+                | DomainPausedReason::FromSnapshot
+                | DomainPausedReason::Snapshot
+                | DomainPausedReason::Crashed
+                | DomainPausedReason::APIError => Self::Settled,
+            },
+            DomainStateReason::Running(Enum::Known(
+                DomainRunningReason::PostCopy | DomainRunningReason::PostCopyFailed,
+            ))
+            | DomainStateReason::Paused(Enum::Unknown(_))
+            | DomainStateReason::Shutdown(_)
+            | DomainStateReason::Shutoff(_) => Self::Unsettled,
+            DomainStateReason::Running(_)
+            | DomainStateReason::NoState(_)
+            | DomainStateReason::Blocked(_)
+            | DomainStateReason::Crashed(_)
+            | DomainStateReason::PMSuspended(_) => Self::Settled,
+        }
+    }
+}
+
 /// Returns the domain, or `None` with a warning when its definition cannot be read.
 fn describe(guest: &Guest) -> Result<Option<Domain>, Failure> {
     let text = guest.xml_desc(sys::VIR_DOMAIN_XML_INACTIVE | sys::VIR_DOMAIN_XML_SECURE)?;
@@ -156,6 +260,10 @@ fn describe(guest: &Guest) -> Result<Option<Domain>, Failure> {
     }))
 }
 
+/// Returns the state for the inventory.
+///
+/// A copy that a migration brings is listed as running, as is the one that it comes from: [`InstanceState`] has no word
+/// for it, and a copy that is not listed could be resumed while the instance is started on a third host.
 fn state(guest: &Guest) -> Result<InstanceState, Failure> {
     let (state, reason) = guest.state()?;
     let Enum::Known(state) = state else { return Err(Failure::Ambiguous) };
@@ -175,4 +283,41 @@ fn state(guest: &Guest) -> Result<InstanceState, Failure> {
         DomainState::NoState if runs(guest)? => InstanceState::Running,
         DomainState::NoState => InstanceState::Stopped,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use virt::domain::{
+        DomainPausedReason, DomainRunningReason, DomainShutdownReason, DomainShutoffReason, DomainStateReason,
+    };
+    use virt::enumutil::Enum;
+
+    use super::Presence;
+
+    #[test]
+    fn a_copy_that_a_migration_brings_is_not_there_yet() {
+        let paused = |reason: DomainPausedReason| DomainStateReason::Paused(reason.into());
+        let running = |reason: DomainRunningReason| DomainStateReason::Running(reason.into());
+        for (reason, presence) in [
+            (paused(DomainPausedReason::Migration), Presence::Unsettled),
+            (paused(DomainPausedReason::PostCopy), Presence::Unsettled),
+            (paused(DomainPausedReason::PostCopyFailed), Presence::Unsettled),
+            (paused(DomainPausedReason::StartingUp), Presence::Unsettled),
+            (paused(DomainPausedReason::ShuttingDown), Presence::Unsettled),
+            (paused(DomainPausedReason::User), Presence::Settled),
+            (paused(DomainPausedReason::IOError), Presence::Settled),
+            (paused(DomainPausedReason::Unknown), Presence::Settled),
+            (DomainStateReason::Paused(Enum::Unknown(99)), Presence::Unsettled),
+            (running(DomainRunningReason::PostCopy), Presence::Unsettled),
+            (running(DomainRunningReason::PostCopyFailed), Presence::Unsettled),
+            (running(DomainRunningReason::Booted), Presence::Settled),
+            (running(DomainRunningReason::Migrated), Presence::Settled),
+            (DomainStateReason::Running(Enum::Unknown(99)), Presence::Settled),
+            (DomainStateReason::Shutdown(DomainShutdownReason::User.into()), Presence::Unsettled),
+            (DomainStateReason::Shutoff(DomainShutoffReason::Destroyed.into()), Presence::Unsettled),
+        ] {
+            assert_eq!(Presence::of_active(reason.into()), presence, "{reason:?}");
+        }
+        assert_eq!(Presence::of_active(Enum::Unknown(99)), Presence::Unsettled);
+    }
 }
