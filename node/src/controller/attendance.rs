@@ -122,7 +122,13 @@ impl<E: Environment> Seat<E> {
     }
 
     fn report(&self, report: Arc<AgentReport>) {
-        let is_news = self.shared.replica.read(|state| inventory::differs(state, &self.host, &report));
+        let (is_news, machine) = self.shared.replica.read(|state| {
+            let known = state.host(&self.host).and_then(|host| host.agent.as_ref()).and_then(|facts| facts.system_uuid);
+            (inventory::differs(state, &self.host, &report), known)
+        });
+        if !is_news && inventory::contradict(machine, report.system_uuid) {
+            tracing::warn!(host = %self.host, "the agent reports from another machine than the host's; it is not heard until the host is fenced and enrolled again");
+        }
         let mut board = self.shared.board();
         if is_news {
             board.reports.insert(self.host.clone(), report);

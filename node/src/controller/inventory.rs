@@ -3,17 +3,22 @@
 use std::collections::BTreeSet;
 
 use quorumfence_machine::{
-    AgentReport, Host, HostId, HostState, Instance, InstanceId, InstanceReport, InstanceState, State,
+    AgentReport, Host, HostId, HostState, Instance, InstanceId, InstanceReport, InstanceState, State, SystemUuid,
 };
 
 /// Returns whether applying a report would change the state. It mirrors what the machine does with one.
 pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool {
     let Some(host) = state.host(id) else { return false };
+    let machine = host.agent.as_ref().and_then(|facts| facts.system_uuid);
+    if host.state != HostState::New && contradict(machine, report.system_uuid) {
+        // The machine refuses the whole report, each time.
+        return false;
+    }
     let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id);
     let running: BTreeSet<InstanceId> = running.collect();
     let facts_agree = host.agent.as_ref().is_some_and(|facts| {
         facts.boot == report.boot
-            && facts.system_uuid == report.system_uuid
+            && (report.system_uuid.is_none() || facts.system_uuid == report.system_uuid)
             && facts.memory_mib == report.memory_mib
             && facts.running == running
     });
@@ -27,6 +32,11 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
     };
     report.instances.iter().any(|row| row_differs(state, host, report, row, may_own))
         || (may_own && some_are_missing(state, id, report))
+}
+
+/// Whether two names of a machine cannot both be true.
+pub(crate) fn contradict(known: Option<SystemUuid>, reported: Option<SystemUuid>) -> bool {
+    known.zip(reported).is_some_and(|(known, reported)| known != reported)
 }
 
 fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceReport, may_own: bool) -> bool {

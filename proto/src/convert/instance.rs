@@ -1,7 +1,7 @@
 //! Instances and their way to another owner.
 
 use quorumfence_machine::{
-    Assignment, BootId, Instance, InstanceId, InstanceReport, LogIndex, Recovery, RecoveryStage, Token,
+    Assignment, BootId, ClusterTime, Instance, InstanceId, InstanceReport, LogIndex, Recovery, RecoveryStage, Token,
 };
 
 use super::{Error, Problem, missing, name, number, optional, required, uuid};
@@ -79,16 +79,17 @@ impl TryFrom<pb::InstanceReport> for InstanceReport {
 
 impl From<Recovery> for pb::Recovery {
     fn from(recovery: Recovery) -> Self {
-        let Recovery { fence, stage, refusals } = recovery;
-        Self { fence: fence.0.0, stage: Some(stage.into()), refusals }
+        let Recovery { fence, stage, refusals, not_before } = recovery;
+        Self { fence: fence.0.0, stage: Some(stage.into()), refusals, not_before_ms: not_before.0 }
     }
 }
 
 impl TryFrom<pb::Recovery> for Recovery {
     type Error = Error;
     fn try_from(message: pb::Recovery) -> Result<Self, Error> {
-        let pb::Recovery { fence, stage, refusals } = message;
-        Ok(Self { fence: Token(LogIndex(fence)), stage: required(stage, "stage")?, refusals })
+        let pb::Recovery { fence, stage, refusals, not_before_ms } = message;
+        let not_before = ClusterTime(not_before_ms);
+        Ok(Self { fence: Token(LogIndex(fence)), stage: required(stage, "stage")?, refusals, not_before })
     }
 }
 

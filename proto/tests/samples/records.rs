@@ -161,7 +161,8 @@ fn instances() -> Vec<Instance> {
         assert_eq!(place, at);
     }
     stages.extend(parkings().into_iter().skip(1).map(RecoveryStage::Parked));
-    let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2 }));
+    let not_before = ClusterTime(95_000);
+    let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2, not_before }));
     std::iter::once(None).chain(recoveries).map(instance).collect()
 }
 

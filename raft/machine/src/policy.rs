@@ -30,7 +30,7 @@ pub fn decide(state: &State, view: &View, now: Millis) -> Decision {
         fencing::decide(state, host, &mut decision);
         admission::decide(state, host, view, now, clock, &mut decision);
     }
-    recovery::decide(state, view, &mut decision);
+    recovery::decide(state, view, now, clock, &mut decision);
     decision
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorumfence_machine::{Change, HostId, Millis, RecoveryStage, State};
+use quorumfence_machine::{Change, HostId, Millis, State};
 use quorumfence_raft::{Expect, Options};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -200,11 +200,9 @@ impl Sim {
     }
 }
 
+/// What is parked is tried again, so it is not settled either.
 fn is_settled(state: &State) -> bool {
-    state.instances().all(|instance| match instance.recovery.as_ref().map(|recovery| &recovery.stage) {
-        None | Some(RecoveryStage::Parked(_)) => true,
-        Some(RecoveryStage::Waiting | RecoveryStage::Assigned(_) | RecoveryStage::Refused { .. }) => false,
-    })
+    state.instances().all(|instance| instance.recovery.is_none())
 }
 
 fn due(actions: &mut std::vec::IntoIter<Action>, next: &mut Option<Action>, now: Millis) -> Vec<Fault> {

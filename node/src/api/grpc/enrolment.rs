@@ -44,7 +44,7 @@ pub(super) async fn enrol<E: Environment>(
         if state.segment(&segment).is_none() {
             return Err(status::rejected(&Rejected::UnknownSegment(segment.clone())));
         }
-        Ok(host.agent.as_ref().and_then(|agent| agent.system_uuid))
+        Ok(state.machine(host))
     })?;
     if request.levels.iter().map(|level| level.devices.len()).sum::<usize>() > DEVICES_MAX {
         return Err(Status::invalid_argument(format!("a host has at most {DEVICES_MAX} fencing devices")));

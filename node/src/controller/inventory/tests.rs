@@ -1,8 +1,8 @@
 use quorumfence_machine::InstanceState::{Running, Stopped};
-use quorumfence_machine::{AgentReport, InstanceReport};
+use quorumfence_machine::{Actor, AgentReport, Change, Evidence, InstanceReport, Millis, SystemUuid, Verdict, Vote};
 
 use super::differs;
-use crate::sample::{Log, boot, host, instance, report};
+use crate::sample::{Log, ME, boot, host, instance, report};
 
 /// A cluster in which host `a` reported `known`; returns whether `next` says something else.
 fn says_more(known: &AgentReport, next: &AgentReport) -> bool {
@@ -56,4 +56,23 @@ fn instance_of_another_host_says_nothing_twice() {
     assert!(differs(&log.state, &host("a"), &stray));
     log.report("a", stray.clone());
     assert!(!differs(&log.state, &host("a"), &stray));
+}
+
+#[test]
+fn report_from_another_machine_says_nothing() {
+    let from = |machine: Option<u8>| AgentReport {
+        system_uuid: machine.map(|machine| SystemUuid([machine; 16])),
+        ..report(1, Vec::new())
+    };
+    let mut log = Log::of(&["a"]);
+    log.report("a", from(Some(1)));
+    let evidence = Evidence { heartbeat_age: Some(Millis(1)), ..Evidence::default() };
+    log.vote(vec![Vote { host: host("a"), verdict: Verdict::Alive { boot: boot(1) }, evidence }]);
+    log.apply(Actor::Controller(ME), Change::HostAdmit { host: host("a"), boot: boot(1) }).expect("it is alive");
+    let says_more = |machine: Option<u8>, next_boot: u8| {
+        differs(&log.state, &host("a"), &AgentReport { boot: boot(next_boot), ..from(machine) })
+    };
+    assert!(says_more(Some(1), 2), "the host rebooted");
+    assert!(!says_more(Some(2), 2), "what another machine says is refused, so it is not proposed again and again");
+    assert!(!says_more(None, 1), "an agent that cannot read its machine's name says nothing new");
 }

@@ -1,8 +1,8 @@
 //! From one controller's evidence to its votes.
 
 use crate::{
-    ControllerId, Enrolment, Evidence, Host, HostId, HostState, Millis, Power, Segment, Settings, Sight, State,
-    Uncertainty, Verdict, View, Vote,
+    ControllerId, Evidence, Host, HostId, HostState, Millis, Power, Settings, Sight, State, Uncertainty, Verdict, View,
+    Vote,
 };
 
 /// Returns this controller's verdicts on the enrolled hosts of which something can be said.
@@ -11,16 +11,14 @@ use crate::{
 /// without a verdict keeps the vote that it has.
 pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
     let settings = state.settings();
-    let mut votes: Vec<Vote> = state
-        .hosts()
-        .filter_map(|host| {
-            let enrolment = host.enrolment.as_ref()?;
-            let segment = state.segment(&enrolment.segment)?;
-            judge_host(host, enrolment, segment, &settings, view, now)
-        })
-        .collect();
+    let mut votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
+    // A host that is off on purpose or already dealt with is silent for a reason of its own. Any host that is heard shows
+    // that this controller can hear.
+    let should_be_heard = |vote: &&Vote| {
+        state.host(&vote.host).is_some_and(|host| host.admitted_boot().is_some() && host.maintenance.is_none())
+    };
     let reachable = votes.iter().filter(|vote| matches!(vote.verdict, Verdict::Alive { .. })).count();
-    let silent = votes.iter().filter(|vote| vote.verdict == Verdict::Unreachable).count();
+    let silent = votes.iter().filter(|vote| vote.verdict == Verdict::Unreachable).filter(should_be_heard).count();
     if silent > reachable {
         for vote in votes.iter_mut().filter(|vote| vote.verdict == Verdict::Unreachable) {
             vote.verdict = Verdict::CannotTell(Uncertainty::CutOff);
@@ -52,28 +50,27 @@ pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
 
 /// Returns the votes that differ from what this controller has in the log.
 ///
-/// Not having seen a host since a restart is no news about it: a committed vote that condemns stays (rule 19).
+/// Not having seen a host since a restart is no news about it: a committed vote that condemns stays (rule 19). Hearing
+/// a host that the majority has lost meanwhile is news: it tells this controller from one that died before.
 pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) -> Vec<Vote> {
-    let committed = |host: &HostId| {
-        let cast = state.host(host).and_then(|row| row.votes.get(&controller));
-        cast.map(|cast| cast.verdict)
-    };
-    let is_news = |vote: &Vote| match (committed(&vote.host), vote.verdict) {
-        (Some(before), Verdict::CannotTell(Uncertainty::NeverSeen)) => !before.condemns() && before != vote.verdict,
-        (before, verdict) => before != Some(verdict),
+    let is_news = |vote: &Vote| {
+        let Some(host) = state.host(&vote.host) else { return true };
+        let Some(cast) = host.votes.get(&controller) else { return true };
+        match vote.verdict {
+            Verdict::CannotTell(Uncertainty::NeverSeen) => !cast.verdict.condemns() && cast.verdict != vote.verdict,
+            Verdict::Alive { .. } if state.lost_at(host).is_some_and(|lost_at| cast.at <= lost_at) => true,
+            Verdict::Alive { .. } | Verdict::Unreachable | Verdict::PoweredOff | Verdict::CannotTell(_) => {
+                cast.verdict != vote.verdict
+            }
+        }
     };
     votes.into_iter().filter(is_news).collect()
 }
 
 /// Returns the verdict on one host; `None` while patience lasts and nothing can be said.
-fn judge_host(
-    host: &Host,
-    enrolment: &Enrolment,
-    segment: &Segment,
-    settings: &Settings,
-    view: &View,
-    now: Millis,
-) -> Option<Vote> {
+fn judge_host(state: &State, host: &Host, settings: &Settings, view: &View, now: Millis) -> Option<Vote> {
+    let enrolment = host.enrolment.as_ref()?;
+    let segment = state.segment(&enrolment.segment)?;
     let unseen = Sight::default();
     let sight = view.hosts.get(&host.id).unwrap_or(&unseen);
     let evidence = Evidence {
@@ -88,12 +85,16 @@ fn judge_host(
         |moment: Millis| sight.power.is_some_and(|reading| reading.power == Power::Off && reading.at > moment);
     let silent_for = |last: Option<Millis>| now - last.unwrap_or(view.since).max(view.since);
     let answers = |probed: bool, last: Option<Millis>| probed && last.is_some() && silent_for(last) <= silence_max;
+    let is_later_than =
+        |heard| host.admitted_boot().is_some_and(|admitted| admitted != heard) && state.is_fenced_boot(&host.id, heard);
     let verdict = match sight.heartbeat {
         Some(beat) if now - beat.at <= settings.suspect_after => Verdict::Alive { boot: beat.boot },
         Some(beat) if off_since(beat.at) => Verdict::PoweredOff,
         None if off_since(view.since) => Verdict::PoweredOff,
         Some(_) | None if silent_for(sight.heartbeat.map(|beat| beat.at)) <= silence_max => return None,
         None => Verdict::CannotTell(Uncertainty::NeverSeen),
+        // The silence of a boot that was fenced condemns no later one, which was never seen here (rule 24).
+        Some(beat) if is_later_than(beat.boot) => Verdict::CannotTell(Uncertainty::NeverSeen),
         Some(_) if answers(enrolment.ping.is_some(), sight.ping) => Verdict::CannotTell(Uncertainty::AgentSilent),
         Some(_) if answers(enrolment.health.is_some(), sight.health) => Verdict::CannotTell(Uncertainty::AgentSilent),
         Some(_) => Verdict::Unreachable,

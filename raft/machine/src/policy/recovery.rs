@@ -6,13 +6,19 @@ use super::placement::Room;
 use super::report::{Decision, Reason};
 use crate::state::runs_on;
 use crate::{
-    Change, Destination, Host, HostId, Instance, Move, Parking, Recovery, RecoveryStage, SegmentId, State, Token, View,
+    Change, ClusterTime, Destination, Host, HostId, Instance, Millis, Move, Parking, Recovery, RecoveryStage,
+    SegmentId, State, Token, View,
 };
 
 /// Moves in one command: what one entry can carry with definitions left out.
 const MOVES_MAX: usize = 256;
 
-pub(super) fn decide(state: &State, view: &View, decision: &mut Decision) {
+pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime, decision: &mut Decision) {
+    let suspect_after = state.settings().suspect_after;
+    let healthy = |host: &Host| {
+        let beat = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat);
+        beat.is_some_and(|beat| host.up_boot() == Some(beat.boot) && now - beat.at <= suspect_after)
+    };
     let mut open: Vec<(&Instance, &Recovery)> =
         state.instances().filter_map(|row| Some((row, row.recovery.as_ref()?))).collect();
     open.retain(|(_, recovery)| !matches!(recovery.stage, RecoveryStage::Assigned(_)));
@@ -22,7 +28,7 @@ pub(super) fn decide(state: &State, view: &View, decision: &mut Decision) {
     let mut plans: BTreeMap<Token, Vec<Move>> = BTreeMap::new();
     let mut parked: BTreeMap<(HostId, Parking), u32> = BTreeMap::new();
     for (instance, recovery) in open {
-        let Some(to) = destination(state, view, &mut rooms, instance, recovery) else { continue };
+        let Some(to) = destination(state, healthy, clock, &mut rooms, instance, recovery) else { continue };
         if let Destination::Parked(why) = to {
             *parked.entry((instance.owner.clone(), why)).or_default() += 1;
         }
@@ -40,32 +46,32 @@ pub(super) fn decide(state: &State, view: &View, decision: &mut Decision) {
     }
 }
 
+/// `None` means that it is not the time to say: too many starts are in flight, or the pause after a refusal lasts.
 fn destination(
     state: &State,
-    view: &View,
+    healthy: impl Fn(&Host) -> bool,
+    clock: ClusterTime,
     rooms: &mut BTreeMap<SegmentId, Room>,
     instance: &Instance,
     recovery: &Recovery,
 ) -> Option<Destination> {
     let settings = state.settings();
     let segment = state.host(&instance.owner)?.segment()?;
-    if !state.segment(segment)?.evacuation_enabled {
-        return Some(Destination::Parked(Parking::EvacuationDisabled));
-    }
     if let Some((host, boot)) = runs_on(state, instance.id).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
         return Some(Destination::Host { host, boot });
     }
+    if !state.segment(segment)?.evacuation_enabled {
+        return Some(Destination::Parked(Parking::EvacuationDisabled));
+    }
+    let pauses = clock < recovery.not_before;
     let refused_by = match &recovery.stage {
         RecoveryStage::Refused { refusal, .. } if recovery.refusals >= settings.max_restart_attempts => {
             return Some(Destination::Parked(Parking::Refused(*refusal)));
         }
-        RecoveryStage::Parked(why @ Parking::Refused(_)) => return Some(Destination::Parked(*why)),
+        RecoveryStage::Refused { .. } if pauses => return None,
+        RecoveryStage::Parked(why @ Parking::Refused(_)) if pauses => return Some(Destination::Parked(*why)),
         RecoveryStage::Refused { host, .. } => Some(host),
         RecoveryStage::Waiting | RecoveryStage::Assigned(_) | RecoveryStage::Parked(_) => None,
-    };
-    let healthy = |host: &Host| {
-        let beat = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat);
-        beat.is_some_and(|beat| host.up_boot() == Some(beat.boot))
     };
     let room = rooms.entry(segment.clone()).or_insert_with(|| Room::of(state, segment, healthy));
     room.take(instance, refused_by, settings.starts_per_host_max)

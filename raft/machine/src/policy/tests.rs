@@ -81,7 +81,6 @@ fn a_controller_that_just_started_is_patient_and_condemns_nobody_it_never_saw() 
 fn only_changed_verdicts_are_votes_and_a_restart_takes_no_vote_back() {
     let mut rig = Rig::green();
     rig.vote(1, 2, Verdict::Unreachable);
-    let vote = |number, verdict| Vote { host: host(number), verdict, evidence: crate::Evidence::default() };
     let never_seen = Verdict::CannotTell(Uncertainty::NeverSeen);
     let votes = vec![vote(1, alive(1)), vote(2, never_seen), vote(3, never_seen)];
     assert_eq!(changed_votes(&rig.state, ControllerId(1), votes), [vote(3, never_seen)]);
@@ -167,6 +166,11 @@ fn a_segment_without_evacuation_keeps_its_instances_parked() {
     let decision = decide(&rig.state, &view([0, 9000, 0]), NOW);
     let Change::RecoveryPlan { moves, .. } = &decision.changes[0] else { panic!("{:?}", decision.changes) };
     assert_eq!(moves[0].to, Destination::Parked(Parking::EvacuationDisabled));
+    rig.report(3, 3, &[2, 3]);
+    let decision = decide(&rig.state, &view([0, 9000, 0]), NOW);
+    let Change::RecoveryPlan { moves, .. } = &decision.changes[0] else { panic!("{:?}", decision.changes) };
+    let migrated = Destination::Host { host: host(3), boot: boot(3) };
+    assert_eq!(moves[0].to, migrated, "a live migration brought it there: that is its home");
 }
 
 #[test]
@@ -178,4 +182,115 @@ fn the_clusters_clock_goes_on_under_a_leader_and_never_back() {
     assert_eq!(view.cluster_time(applied, NOW), crate::ClusterTime(550));
     view.leading = Some((NOW - Millis(10), crate::ClusterTime(450)));
     assert_eq!(view.cluster_time(applied, NOW), applied);
+}
+
+fn vote(number: u8, verdict: Verdict) -> Vote {
+    Vote { host: host(number), verdict, evidence: crate::Evidence::default() }
+}
+
+#[test]
+fn the_silence_of_a_fenced_boot_condemns_no_later_one() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[]);
+    rig.fence(2);
+    rig.report(2, 12, &[]);
+    rig.vote_all(2, alive(12));
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    let never_seen = Verdict::CannotTell(Uncertainty::NeverSeen);
+    assert_eq!(verdicts(&rig, &view([0, 9000, 0])), [alive(1), never_seen, alive(3)]);
+    let mut view = view([0, 9000, 0]);
+    view.heard(&host(2), boot(12), NOW - Millis(8000), Millis(2500));
+    assert_eq!(verdicts(&rig, &view), [alive(1), Verdict::Unreachable, alive(3)]);
+    view.heard(&host(2), boot(22), NOW - Millis(7000), Millis(2500));
+    assert_eq!(verdicts(&rig, &view), [alive(1), Verdict::Unreachable, alive(3)], "it rebooted and died");
+}
+
+#[test]
+fn hosts_that_are_silent_for_a_reason_do_not_cut_a_controller_off() {
+    let mut rig = Rig::green();
+    let silent = Verdict::Unreachable;
+    rig.ok(Change::HostMaintenance { host: host(3), reason: Some("disk".into()) });
+    assert_eq!(verdicts(&rig, &view([0, 9000, 9000])), [alive(1), silent, silent], "in maintenance");
+    rig.ok(Change::HostMaintenance { host: host(3), reason: None });
+    rig.decide(3);
+    assert_eq!(verdicts(&rig, &view([0, 9000, 9000])), [alive(1), silent, silent], "being fenced");
+    rig.ok(Change::HostMaintenance { host: host(1), reason: Some("disk".into()) });
+    assert_eq!(verdicts(&rig, &view([0, 9000, 9000])), [alive(1), silent, silent], "who is heard counts all the same");
+}
+
+#[test]
+fn a_controller_that_hears_a_lost_host_says_so_once_more() {
+    let mut rig = Rig::green();
+    let hears = vec![vote(2, alive(2))];
+    assert_eq!(changed_votes(&rig.state, ControllerId(3), hears.clone()), []);
+    rig.lose(2);
+    assert_eq!(changed_votes(&rig.state, ControllerId(3), hears.clone()), hears);
+    rig.vote(3, 2, alive(2));
+    assert_eq!(changed_votes(&rig.state, ControllerId(3), hears), []);
+}
+
+#[test]
+fn a_host_whose_heartbeats_are_late_is_no_target() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    let target = Destination::Host { host: host(3), boot: boot(3) };
+    let plan = Change::RecoveryPlan { token, moves: vec![Move { instance: instance(2), to: target }] };
+    assert_eq!(decide(&rig.state, &view([2501, 9000, 2500]), NOW).changes, [plan]);
+}
+
+#[test]
+fn refused_starts_are_tried_again_after_a_pause_and_parked_ones_after_a_longer_one() {
+    let mut rig = Rig::green();
+    let settings = Settings { max_restart_attempts: 2, ..Settings::default() };
+    rig.ok(Change::SettingsSet { settings });
+    rig.fence(2);
+    let after = |millis| View { leading: Some((NOW - Millis(millis), crate::ClusterTime(0))), ..view([0, 9000, 0]) };
+    let refuse = |rig: &mut Rig, plan: Change| {
+        rig.ok(plan);
+        let token = rig.state.instance(&instance(2)).unwrap().assignment().unwrap().token;
+        let outcome = crate::Outcome::Refused(crate::Refusal::Hypervisor);
+        rig.ok(Change::RecoveryResult { instance: instance(2), token, outcome });
+    };
+    for first_pause in [0, 30_000] {
+        let first = decide(&rig.state, &after(first_pause), NOW).changes.remove(0);
+        rig.clock = first_pause;
+        refuse(&mut rig, first);
+        assert_eq!(decide(&rig.state, &after(first_pause + 999), NOW).changes, []);
+        let second = decide(&rig.state, &after(first_pause + 1000), NOW).changes.remove(0);
+        refuse(&mut rig, second);
+        rig.ok(decide(&rig.state, &after(first_pause), NOW).changes.remove(0));
+        let why = Parking::Refused(crate::Refusal::Hypervisor);
+        let waits = decide(&rig.state, &after(first_pause + 29_999), NOW);
+        assert_eq!(waits.changes, []);
+        let reason = Reason::Parked { instances: 1, why };
+        assert!(waits.report.hosts[&host(2)].contains(&reason), "{:?}", waits.report);
+    }
+}
+
+#[test]
+fn a_host_of_a_segment_without_evacuation_gets_its_instances_back_when_it_returns() {
+    let mut rig = Rig::green();
+    let quiet: SegmentId = "quiet".parse().unwrap();
+    let segment = crate::Segment {
+        id: quiet.clone(),
+        evacuation_enabled: false,
+        minimum_healthy_percent: 0,
+        ..crate::Segment::default()
+    };
+    rig.ok(Change::SegmentCreate { segment });
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    enrolment.segment = quiet;
+    rig.ok(Change::HostEnrol { host: name, enrolment });
+    rig.fence(2);
+    rig.ok(decide(&rig.state, &view([0, 9000, 0]), NOW).changes.remove(0));
+    rig.report(2, 12, &[]);
+    rig.vote_all(2, alive(12));
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    let admitted = crate::Token(crate::LogIndex(rig.index));
+    let row = rig.state.instance(&instance(2)).unwrap();
+    assert_eq!((row.holder(), row.state), (Some((&host(2), admitted, None)), crate::InstanceState::Stopped));
+    rig.report(2, 12, &[2]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, crate::InstanceState::Running);
 }

@@ -129,7 +129,7 @@ fn change(state: &mut State, at: LogIndex, command: &Command) -> Effect {
         Change::HostConfirmDead { host, reason } => fence::confirm_dead(state, at, &command.by, host, reason),
         Change::AgentReport { host, report } => host::report(state, at, host, report),
         Change::Votes { controller, votes } => vote::cast(state, at, *controller, votes),
-        Change::HostAdmit { host, boot } => host::admit(state, host, *boot),
+        Change::HostAdmit { host, boot } => host::admit(state, at, host, *boot),
         Change::FenceDecide { host, lost_at } => fence::decide(state, at, host, *lost_at),
         Change::PermitGrant { token, executor, level, life } => {
             fence::grant(state, at, *token, fence::Request { executor: *executor, level: *level, life: *life })

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use super::apply::Effect;
-use super::{Host, HostState, State, recovery, vote};
+use super::{CastVote, Host, HostState, State, recovery, vote};
 use crate::policy::guard;
 use crate::{
     Actor, BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal,
@@ -19,6 +19,10 @@ const PERMITS_MAX: usize = 64;
 
 /// A host that is heard in another boot gets this long to report it, which proves the old boot over without cutting power.
 const REPORT_GRACE: Millis = Millis(5000);
+
+/// A controller that hears a host repeats so within this time after the host was lost: it votes several times a second,
+/// and makes a proposal again that was not applied after two seconds.
+const REPEAT_GRACE: Millis = Millis(5000);
 
 /// Proven fences that are remembered for `fence status`.
 const FENCES_MAX: usize = 1000;
@@ -343,21 +347,25 @@ impl Fence {
         (self.level.saturating_add(1)..small(levels)).find(|level| !self.refused.contains(level))
     }
 
-    /// Starts over when the host's levels are enrolled anew.
-    pub(super) fn levels_changed(&mut self) {
-        if matches!(self.stage, Stage::Proven { .. }) {
-            return;
-        }
+    /// Starts over when the host is enrolled anew. Returns whether a person has become needed: without a level nobody
+    /// else can prove anything.
+    pub(super) fn levels_changed(&mut self, levels: usize) -> bool {
+        let was_working = match self.stage {
+            Stage::Working => true,
+            Stage::NeedsHuman => false,
+            Stage::Proven { .. } => return false,
+        };
         self.level = 0;
         self.failed = 0;
         self.attempt += 1;
         self.refused.clear();
         self.not_before = self.decided;
-        self.stage = Stage::Working;
+        self.stage = if levels == 0 { Stage::NeedsHuman } else { Stage::Working };
         // What the old devices say proves nothing. The permits' ends stay: a late order to them may still arrive.
         for permit in &mut self.permits {
             permit.ended = true;
         }
+        was_working && levels == 0
     }
 
     /// Returns whether the host reports another boot, which the settings take for a proof: then no power is cut.
@@ -383,7 +391,10 @@ pub(super) fn new_boot(state: &mut State, at: LogIndex, token: Token, boot: Boot
     Ok((Reply::Done, prove(state, at, token, Proof::NewBootId { boot })))
 }
 
-/// A person's word is taken only about a host that the quorum has lost and that no voter sees alive.
+/// A person's word is taken only about a host that the quorum has lost and that no voter hears.
+///
+/// A voter hears it when it voted alive after the host was lost. A vote from before may be a dead controller's last
+/// word: a living one repeats it as soon as it learns of the loss, and gets `REPEAT_GRACE` to do so.
 pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &HostId, reason: &str) -> Effect {
     let Actor::Operator(operator) = by else {
         return Err(Rejected::Invalid("only an operator can confirm that a host is dead".into()));
@@ -392,7 +403,6 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
         return Err(Rejected::Invalid("the settings do not accept a person's word as proof".into()));
     }
     let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
-    let lives = host.votes.values().any(|vote| matches!(vote.verdict, Verdict::Alive { .. }));
     let lost = match host.state {
         HostState::Lost { boot, at } => Some((boot, at)),
         HostState::Fencing { .. } => None,
@@ -401,8 +411,14 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
         HostState::Up { boot } if is_unseen_by_a_majority(state, host) => Some((boot, at)),
         HostState::New | HostState::Up { .. } => return Err(Rejected::HostLives(name.clone())),
     };
-    if lives {
-        return Err(Rejected::HostLives(name.clone()));
+    let hearing = who_hears(state, host);
+    if !hearing.is_empty() {
+        let names: Vec<String> = hearing.iter().map(ToString::to_string).collect();
+        return Err(Rejected::Invalid(format!(
+            "{} heard host {name} alive; a host that runs must not be called dead. Power it off by hand and try again in {} s",
+            names.join(", "),
+            REPEAT_GRACE.0 / 1000,
+        )));
     }
     let mut events = Vec::new();
     let token = match (lost, host.fence()) {
@@ -416,6 +432,18 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
     };
     events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: reason.into() }));
     Ok((Reply::Fence(token), events))
+}
+
+fn who_hears(state: &State, host: &Host) -> Vec<ControllerId> {
+    let lost_at = state.lost_at(host).filter(|lost_at| {
+        let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
+        let loss = state.events.values().find(|row| row.at >= *lost_at);
+        loss.is_some_and(|loss| clock.since(loss.clock) >= REPEAT_GRACE)
+    });
+    let hears = |vote: &&CastVote| {
+        matches!(vote.verdict, Verdict::Alive { .. }) && lost_at.is_none_or(|lost_at| vote.at > lost_at)
+    };
+    host.votes.iter().filter(|(_, vote)| hears(vote)).map(|(voter, _)| *voter).collect()
 }
 
 /// Returns whether a majority of voters watched for the host since they started and never saw it.

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Effect;
-use super::{Instance, RecoveryStage, Stage, State, instance};
+use super::{Instance, RecoveryStage, Stage, State, instance, recovery};
 use crate::{
     AgentReport, BootId, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState, LogIndex, Reason,
     Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
@@ -113,6 +113,14 @@ impl Host {
         }
     }
 
+    /// Returns the boot that votes are about: the admitted one, up or lost, until a fence is decided.
+    pub(crate) fn admitted_boot(&self) -> Option<BootId> {
+        match self.state {
+            HostState::Up { boot } | HostState::Lost { boot, .. } => Some(boot),
+            HostState::New | HostState::Fencing { .. } | HostState::Fenced { .. } => None,
+        }
+    }
+
     /// Returns the segment of an enrolled host.
     pub fn segment(&self) -> Option<&SegmentId> {
         self.enrolment.as_ref().map(|enrolment| &enrolment.segment)
@@ -140,7 +148,8 @@ pub(super) fn enrol(state: &mut State, name: &HostId, enrolment: &Enrolment) -> 
         return Err(Rejected::Invalid(format!("a host has at most {LEVELS_MAX} levels of 1 to {LEVELS_MAX} devices")));
     }
     let known = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
-    let machine = known.agent.as_ref().and_then(|agent| agent.system_uuid);
+    let is_gone = is_gone(state, known);
+    let machine = state.machine(known);
     for device in enrolment.levels.iter().flat_map(|level| &level.devices) {
         let taken = state.hosts.values().find(|other| other.id != *name && other.has_device(&device.address));
         if let Some(other) = taken {
@@ -152,17 +161,41 @@ pub(super) fn enrol(state: &mut State, name: &HostId, enrolment: &Enrolment) -> 
     }
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
     host.enrolment = Some(enrolment.clone());
-    let fence = host.fence();
-    if let Some(fence) = fence.and_then(|token| state.fences.get_mut(&token)) {
-        fence.levels_changed();
+    if let Some(agent) = host.agent.as_mut().filter(|_| is_gone) {
+        agent.system_uuid = enrolment.levels.iter().flat_map(|level| &level.devices).find_map(|device| device.identity);
     }
+    let fence = host.fence();
     let levels =
         enrolment.levels.iter().map(|level| level.devices.iter().map(|device| device.driver).collect()).collect();
-    Ok((Reply::Done, vec![Event::HostEnrolled { host: name.clone(), levels }]))
+    let mut events = vec![Event::HostEnrolled { host: name.clone(), levels }];
+    if let Some(fence) = fence.and_then(|token| state.fences.get_mut(&token))
+        && fence.levels_changed(enrolment.levels.len())
+    {
+        events.push(Event::FenceNeedsHuman { host: name.clone(), token: fence.token });
+    }
+    Ok((Reply::Done, events))
+}
+
+/// A fenced host may return as another machine: until it does, its devices say which, or its agent says it first.
+fn is_gone(state: &State, host: &Host) -> bool {
+    let is_fenced = matches!(host.state, HostState::Fenced { .. });
+    is_fenced && host.agent.as_ref().is_some_and(|agent| state.is_fenced_boot(&host.id, agent.boot))
+}
+
+impl State {
+    /// Returns the machine that a host's fencing devices must belong to; `None` while any may.
+    pub fn machine(&self, host: &Host) -> Option<SystemUuid> {
+        host.agent.as_ref().filter(|_| !is_gone(self, host)).and_then(|agent| agent.system_uuid)
+    }
 }
 
 pub(super) fn set_maintenance(state: &mut State, at: LogIndex, name: &HostId, reason: Option<&str>) -> Effect {
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    if let (Some(_), None, HostState::Fencing { token }) = (reason, &host.maintenance, host.state) {
+        return Err(Rejected::Invalid(format!(
+            "host {name} is being fenced (token {token}); a fence that is decided is carried out. Start maintenance when 'quorumfence host show {name}' says fenced"
+        )));
+    }
     let event = match (reason, &host.maintenance) {
         (Some(reason), None) => {
             host.maintenance = Some(Maintenance { reason: reason.into(), since: at });
@@ -178,18 +211,28 @@ pub(super) fn set_maintenance(state: &mut State, at: LogIndex, name: &HostId, re
 }
 
 /// A report of another boot than the admitted one means that the admitted boot is over (rule 40): the host is lost,
-/// however healthy the new boot looks.
+/// however healthy the new boot looks. Only the same machine can say that: an agent that was set up under this name on
+/// another one knows nothing of it (rule 12).
 pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &AgentReport) -> Effect {
     if is_over(state, name, report.boot) {
         return Err(Rejected::WrongBoot(name.clone()));
     }
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    let machine = host.agent.as_ref().and_then(|agent| agent.system_uuid);
+    if let (Some(known), Some(reported)) = (machine, report.system_uuid)
+        && known != reported
+        && host.state != HostState::New
+    {
+        return Err(Rejected::Invalid(format!(
+            "the agent of host {name} reports from machine {reported}, and the host is machine {known}: what one machine says proves nothing about the other. If it was replaced, fence the host and enrol it again"
+        )));
+    }
     let mut events = Vec::new();
     let boot_before = host.agent.as_ref().map(|agent| agent.boot);
     let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
     let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id).collect();
-    host.agent =
-        Some(AgentFacts { boot: report.boot, system_uuid: report.system_uuid, memory_mib: report.memory_mib, running });
+    let system_uuid = report.system_uuid.or(machine);
+    host.agent = Some(AgentFacts { boot: report.boot, system_uuid, memory_mib: report.memory_mib, running });
     if let Some(boot) = host.up_boot()
         && boot != report.boot
     {
@@ -209,11 +252,26 @@ fn is_over(state: &State, name: &HostId, boot: BootId) -> bool {
     let Some(host) = state.hosts.get(name) else { return false };
     let reported_since = host.agent.as_ref().is_some_and(|agent| agent.boot != boot);
     let lost = matches!(host.state, HostState::Lost { boot: lost, .. } if lost == boot);
-    let fenced = state.fences.values().any(|fence| fence.host == *name && fence.boot == Some(boot));
-    reported_since && (lost || fenced)
+    reported_since && (lost || state.is_fenced_boot(name, boot))
 }
 
-pub(super) fn admit(state: &mut State, name: &HostId, boot: BootId) -> Effect {
+impl State {
+    /// Returns the entry that made a host lost, until a proof ends its fence; `None` when it is not lost.
+    pub(crate) fn lost_at(&self, host: &Host) -> Option<LogIndex> {
+        match host.state {
+            HostState::Lost { at, .. } => Some(at),
+            HostState::Fencing { token } => self.fence(&token).map(|fence| fence.lost_at),
+            HostState::New | HostState::Up { .. } | HostState::Fenced { .. } => None,
+        }
+    }
+
+    /// Returns whether a fence of this host was decided against this boot: it is over, or about to be.
+    pub(crate) fn is_fenced_boot(&self, host: &HostId, boot: BootId) -> bool {
+        self.fences.values().any(|fence| fence.host == *host && fence.boot == Some(boot))
+    }
+}
+
+pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId) -> Effect {
     let clock = state.cluster().ok_or(Rejected::NoCluster)?.clock;
     let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
     if host.agent.as_ref().is_none_or(|agent| agent.boot != boot) {
@@ -227,6 +285,9 @@ pub(super) fn admit(state: &mut State, name: &HostId, boot: BootId) -> Effect {
     }
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
     host.state = HostState::Up { boot };
+    // What was said about an earlier boot says nothing about this one.
+    host.votes.retain(|_, vote| vote.verdict == Verdict::Alive { boot });
+    recovery::end_where_evacuation_is_off(state, at, name);
     Ok((Reply::Done, vec![Event::HostAdmitted { host: name.clone(), boot }]))
 }
 

@@ -6,7 +6,8 @@ use std::collections::BTreeSet;
 
 use super::{HostState, State, recovery};
 use crate::{
-    AgentReport, BootId, Event, HostId, InstanceId, InstanceReport, InstanceState, LogIndex, Parking, Refusal, Token,
+    AgentReport, BootId, ClusterTime, Event, HostId, InstanceId, InstanceReport, InstanceState, LogIndex, Parking,
+    Refusal, Token,
 };
 
 /// An instance and who may run it.
@@ -41,8 +42,10 @@ pub struct Recovery {
     pub fence: Token,
     /// How far it is.
     pub stage: RecoveryStage,
-    /// Starts that were refused so far.
+    /// Starts that were refused in this round.
     pub refusals: u32,
+    /// After a refusal the next start, and after the last of a round the next round, waits for this.
+    pub not_before: ClusterTime,
 }
 
 /// How far a recovery is.
@@ -52,7 +55,7 @@ pub enum RecoveryStage {
     Waiting,
     /// A target is chosen; the start is ordered until its agent answers.
     Assigned(Assignment),
-    /// No target can be found; looked at again when hosts change.
+    /// No target can be found, looked at again when hosts change; or every start was refused, tried again slowly.
     Parked(Parking),
     /// The last start was refused, which proves that it did not run there.
     Refused {
@@ -120,7 +123,37 @@ pub(super) fn inventory(
         events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
     }
     if may_own {
+        events.extend(follow_migrations(state, at, host, running_before));
         mark_missing_as_stopped(state, host, report, running_before);
+    }
+    events
+}
+
+/// Gives what this host owned and let go to the other admitted host that runs it.
+///
+/// A live migration ends with two reports. When the target's came first, nothing else follows the source's.
+fn follow_migrations(
+    state: &mut State,
+    at: LogIndex,
+    host: &HostId,
+    running_before: &BTreeSet<InstanceId>,
+) -> Vec<Event> {
+    let Some(up) = state.hosts.get(host).filter(|row| row.up_boot().is_some()) else { return Vec::new() };
+    let Some(agent) = &up.agent else { return Vec::new() };
+    let moved: Vec<(InstanceId, HostId)> = state
+        .instances
+        .values()
+        .filter(|row| row.owner == *host && row.recovery.is_none())
+        .filter(|row| running_before.contains(&row.id) && !agent.running.contains(&row.id))
+        .filter_map(|row| Some((row.id, recovery::runs_on(state, row.id)?.id.clone())))
+        .collect();
+    let mut events = Vec::new();
+    for (id, to) in moved {
+        let Some(instance) = state.instances.get_mut(&id) else { continue };
+        instance.owner = to.clone();
+        instance.token = Token(at);
+        instance.state = InstanceState::Running;
+        events.push(Event::InstanceMoved { instance: id, from: host.clone(), to });
     }
     events
 }
@@ -203,7 +236,8 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.state = row.state;
 }
 
-/// Only what an earlier report showed running can go missing: a list from before a start says nothing about it.
+/// Only what an earlier report of this host showed running or crashed can go missing: a list from before a start says
+/// nothing about it. A start leaves an instance running, so one that is crashed was shown so since.
 fn mark_missing_as_stopped(
     state: &mut State,
     host: &HostId,
@@ -215,7 +249,8 @@ fn mark_missing_as_stopped(
         .instances
         .values()
         .filter(|row| row.owner == *host && row.recovery.is_none() && row.state != InstanceState::Stopped)
-        .filter(|row| running_before.contains(&row.id) && !reported.contains(&row.id))
+        .filter(|row| running_before.contains(&row.id) || row.state == InstanceState::Crashed)
+        .filter(|row| !reported.contains(&row.id))
         .map(|row| row.id)
         .collect();
     for id in missing {

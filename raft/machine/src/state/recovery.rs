@@ -3,8 +3,8 @@
 use super::apply::Effect;
 use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State};
 use crate::{
-    Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Refusal, Rejected, Reply,
-    StartWork, StopWork, Token, Work,
+    ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Parking, Refusal,
+    Rejected, Reply, StartWork, StopWork, Token, Work,
 };
 
 /// Opens the recovery of everything that a fenced host ran or was about to run.
@@ -26,7 +26,34 @@ pub(super) fn open(state: &mut State, host: &HostId, token: Token) {
     for id in touched {
         let Some(instance) = state.instances.get_mut(&id) else { continue };
         let refusals = instance.recovery.as_ref().map_or(0, |recovery| recovery.refusals);
-        instance.recovery = Some(Recovery { fence: token, stage: RecoveryStage::Waiting, refusals });
+        let stage = RecoveryStage::Waiting;
+        instance.recovery = Some(Recovery { fence: token, stage, refusals, not_before: ClusterTime::default() });
+    }
+}
+
+/// Gives a host that returns its own instances back, stopped, where evacuation is off: no other host waits for them,
+/// and its former boot is proven over.
+pub(super) fn end_where_evacuation_is_off(state: &mut State, at: LogIndex, host: &HostId) {
+    let segment = state.hosts.get(host).and_then(Host::segment).and_then(|segment| state.segments.get(segment));
+    if segment.is_none_or(|segment| segment.evacuation_enabled) {
+        return;
+    }
+    let may_run_somewhere = |id: InstanceId| {
+        let not_fenced = state.hosts.values().filter(|row| !matches!(row.state, HostState::Fenced { .. }));
+        not_fenced.filter_map(|row| row.agent.as_ref()).any(|agent| agent.running.contains(&id))
+    };
+    let returned: Vec<InstanceId> = state
+        .instances
+        .values()
+        .filter(|row| row.owner == *host && row.recovery.is_some() && row.assignment().is_none())
+        .filter(|row| !may_run_somewhere(row.id))
+        .map(|row| row.id)
+        .collect();
+    for id in returned {
+        let Some(instance) = state.instances.get_mut(&id) else { continue };
+        instance.recovery = None;
+        instance.state = InstanceState::Stopped;
+        instance.token = Token(at);
     }
 }
 
@@ -35,9 +62,14 @@ pub(super) fn plan(state: &mut State, at: LogIndex, token: Token, moves: &[Move]
     if !proven {
         return Err(Rejected::NoParent(token.0));
     }
-    for step in moves {
+    // One move that is out of date does not keep the others waiting.
+    let (moves, refused): (Vec<&Move>, Vec<&Move>) =
+        moves.iter().partition(|step| check_move(state, token, step).is_ok());
+    if let (true, Some(step)) = (moves.is_empty(), refused.first()) {
         check_move(state, token, step)?;
     }
+    let clock = state.cluster().ok_or(Rejected::NoCluster)?.clock;
+    let round_pause = state.settings().human_retry_pause;
     let mut events = Vec::new();
     for step in moves {
         let Some(instance) = state.instances.get_mut(&step.instance) else { continue };
@@ -50,6 +82,10 @@ pub(super) fn plan(state: &mut State, at: LogIndex, token: Token, moves: &[Move]
             Destination::Parked(why) => RecoveryStage::Parked(*why),
         };
         if recovery.stage != stage {
+            if matches!(step.to, Destination::Parked(Parking::Refused(_))) {
+                recovery.refusals = 0;
+                recovery.not_before = clock.after(round_pause);
+            }
             recovery.stage = stage;
             events.push(Event::RecoveryPlanned {
                 instance: step.instance,
@@ -76,11 +112,13 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
         Destination::Parked(_) => Ok(()),
         Destination::Host { host, boot } => {
             let target = state.hosts.get(host).ok_or_else(|| Rejected::UnknownHost(host.clone()))?;
-            if target.up_boot() != Some(*boot) || target.maintenance.is_some() {
+            if target.up_boot() != Some(*boot) {
                 return Err(Rejected::WrongBoot(host.clone()));
             }
+            // Nothing starts on a host in maintenance. What a live migration brought there is there already.
             match runs_on(state, step.instance) {
                 Some(other) if other.id != *host => Err(Rejected::NoAssignment(step.instance)),
+                None if target.maintenance.is_some() => Err(Rejected::WrongBoot(host.clone())),
                 Some(_) | None => Ok(()),
             }
         }
@@ -131,9 +169,13 @@ pub(super) fn started(state: &mut State, id: InstanceId, token: Token) -> Vec<Ev
 }
 
 fn refused(state: &mut State, id: InstanceId, assignment: &Assignment, refusal: Refusal) -> Vec<Event> {
+    let settings = state.settings();
+    let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
     let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
     if let Some(recovery) = &mut instance.recovery {
+        let doublings = recovery.refusals.min(10);
         recovery.refusals += 1;
+        recovery.not_before = clock.after(settings.retry_pause.times(1 << doublings));
         recovery.stage = RecoveryStage::Refused { host: assignment.host.clone(), refusal };
     }
     vec![Event::StartRefused { instance: id, host: assignment.host.clone(), token: assignment.token, refusal }]

@@ -1,7 +1,7 @@
 //! Quorum liveness: votes of the current voters make a host lost.
 
 use super::apply::Effect;
-use super::{CastVote, HostState, State};
+use super::{CastVote, Host, HostState, State};
 use crate::{BootId, ControllerId, Event, HostId, LogIndex, Rejected, Reply, Verdict, Vote};
 
 pub(super) fn cast(state: &mut State, at: LogIndex, controller: ControllerId, votes: &[Vote]) -> Effect {
@@ -36,29 +36,40 @@ pub(super) fn voters_changed(state: &mut State, at: LogIndex) -> Vec<Event> {
     events
 }
 
-/// Returns how many current voters condemn the boot that the host was admitted in: they see it dead, or hear another
-/// boot, which means the same for everything that ran in the old one (rule 40).
-fn condemning(state: &State, host: &HostId) -> usize {
+/// Returns how many current voters cast a verdict of this kind.
+fn count(state: &State, host: &HostId, of_kind: impl Fn(Verdict) -> bool) -> usize {
     let (Some(cluster), Some(host)) = (state.cluster(), state.hosts.get(host)) else { return 0 };
-    let admitted = match host.state {
-        HostState::Up { boot } | HostState::Lost { boot, .. } => Some(boot),
-        HostState::New | HostState::Fencing { .. } | HostState::Fenced { .. } => None,
-    };
-    let condemns = |verdict: Verdict| match verdict {
-        Verdict::Alive { boot } => admitted.is_some_and(|admitted| admitted != boot),
-        Verdict::Unreachable | Verdict::PoweredOff => true,
-        Verdict::CannotTell(_) => false,
-    };
-    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && condemns(vote.verdict)).count()
+    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && of_kind(vote.verdict)).count()
 }
 
-/// Returns whether some voter hears the host in another boot.
+/// Returns how many current voters condemn the boot that the host was admitted in: they see it dead, or hear another
+/// boot, which means the same for everything that ran in the old one (rule 40).
+///
+/// A boot that was fenced before came earlier. Whoever heard it last knows nothing of the admitted one.
+fn condemning(state: &State, name: &HostId) -> usize {
+    let admitted = state.hosts.get(name).and_then(Host::admitted_boot);
+    count(state, name, |verdict| match verdict {
+        Verdict::Alive { boot } => {
+            admitted.is_some_and(|admitted| admitted != boot) && !state.is_fenced_boot(name, boot)
+        }
+        Verdict::Unreachable | Verdict::PoweredOff => true,
+        Verdict::CannotTell(_) => false,
+    })
+}
+
+/// Returns whether some voter hears the host in a later boot.
 pub(super) fn another_boot_is_heard(state: &State, host: &HostId, boot: BootId) -> bool {
-    let votes = state.hosts.get(host).into_iter().flat_map(|host| host.votes.values());
-    votes.into_iter().any(|vote| matches!(vote.verdict, Verdict::Alive { boot: heard } if heard != boot))
+    let is_later = |verdict| match verdict {
+        Verdict::Alive { boot: heard } => heard != boot && !state.is_fenced_boot(host, heard),
+        Verdict::Unreachable | Verdict::PoweredOff | Verdict::CannotTell(_) => false,
+    };
+    count(state, host, is_later) > 0
 }
 
 /// A lost host becomes up again only while nothing is decided, and only in the boot that was lost (rules 40 and 42).
+///
+/// That is a verdict too, so a majority must hear that boot (rule 21): a controller that cannot tell any more does not
+/// make a dead host live.
 pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Event> {
     let condemned = condemning(state, name);
     let Some((majority, voters)) = state.cluster().map(|cluster| (cluster.majority(), cluster.voters.len())) else {
@@ -71,7 +82,8 @@ pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Eve
             Event::HostLost { host: name.clone(), votes: small(condemned), voters: small(voters) },
         ),
         HostState::Lost { boot, .. }
-            if condemned < majority && host.agent.as_ref().is_some_and(|agent| agent.boot == boot) =>
+            if count(state, name, |verdict| verdict == Verdict::Alive { boot }) >= majority
+                && host.agent.as_ref().is_some_and(|agent| agent.boot == boot) =>
         {
             (HostState::Up { boot }, Event::HostRegained { host: name.clone() })
         }

@@ -1,7 +1,7 @@
 use super::rig::{OFF, Rig, boot, host, operator};
 use crate::{
     Actor, Change, ControllerId, Doubt, Event, HostState, LogIndex, Millis, OffSeen, Outcome, Proof, Reason, Refusal,
-    Rejected, Settings, Stage, Token, Verdict, Work,
+    Rejected, Settings, Stage, SystemUuid, Token, Verdict, Work,
 };
 
 #[test]
@@ -190,7 +190,8 @@ fn a_person_confirms_only_hosts_that_are_lost_and_that_nobody_sees_alive() {
     let mut rig = Rig::green();
     assert_eq!(rig.refused(confirm.clone()), Rejected::HostLives(host(2)));
     rig.lose(2);
-    assert_eq!(rig.refused(confirm.clone()), Rejected::HostLives(host(2)), "the third voter sees it alive");
+    let refused = rig.refused(confirm.clone());
+    assert!(matches!(refused, Rejected::Invalid(_)), "the third voter may hear it: {refused}");
     rig.vote(3, 2, Verdict::Unreachable);
     rig.by = Actor::Controller(ControllerId(1));
     assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "a controller is no person");
@@ -332,4 +333,100 @@ fn a_person_may_vouch_for_a_host_that_no_controller_has_seen_since_it_started() 
     rig.vote_all(2, Verdict::CannotTell(crate::Uncertainty::NeverSeen));
     rig.ok(confirm);
     assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { .. }));
+}
+
+#[test]
+fn a_dead_controllers_last_word_does_not_block_a_person_and_a_living_ones_does() {
+    type Prepare = fn(&mut Rig);
+    let lost: Prepare = |rig| {
+        rig.lose(2);
+    };
+    let fencing: Prepare = |rig| {
+        rig.decide(2);
+    };
+    let alive = Verdict::Alive { boot: boot(2) };
+    for prepare in [lost, fencing] {
+        let mut rig = Rig::green();
+        prepare(&mut rig);
+        let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+        rig.clock += 4999;
+        assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "controller 3 may be about to repeat it");
+        rig.clock += 1;
+        let mut heard = Rig { state: rig.state.clone(), by: operator(), ..rig };
+        rig.ok(confirm.clone());
+        heard.vote(3, 2, alive);
+        let Rejected::Invalid(words) = heard.refused(confirm) else { panic!("it has words of its own") };
+        assert!(words.starts_with("controller-3 heard host host2 alive"), "{words}");
+    }
+}
+
+#[test]
+fn a_host_that_is_enrolled_without_a_level_while_it_is_fenced_needs_a_person() {
+    let mut rig = Rig::green();
+    rig.ok(Change::SettingsSet { settings: Settings { fences_in_flight_max: 1, ..Settings::default() } });
+    let token = rig.decide(2);
+    let change = rig.enrolment(2, 0);
+    rig.ok(change);
+    assert_eq!(rig.last_event(), Event::FenceNeedsHuman { host: host(2), token });
+    assert_eq!(rig.state.fence(&token).unwrap().stage, Stage::NeedsHuman);
+    rig.decide(1);
+    let change = rig.enrolment(2, 1);
+    rig.ok(change);
+    assert_eq!(rig.state.fence(&token).unwrap().stage, Stage::Working, "a level is a new chance");
+}
+
+#[test]
+fn maintenance_does_not_start_while_the_host_is_fenced() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let start = Change::HostMaintenance { host: host(2), reason: Some("disk".into()) };
+    assert!(matches!(rig.refused(start.clone()), Rejected::Invalid(_)));
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![OFF] });
+    rig.ok(start);
+}
+
+fn report_of(machine: u8, boot_number: u8) -> Change {
+    let report = crate::AgentReport {
+        boot: boot(boot_number),
+        system_uuid: Some(SystemUuid([machine; 16])),
+        memory_mib: 1024,
+        instances: Vec::new(),
+    };
+    Change::AgentReport { host: host(2), report }
+}
+
+#[test]
+fn the_boot_of_another_machine_proves_nothing() {
+    let mut rig = Rig::green();
+    rig.ok(report_of(1, 2));
+    let token = rig.decide(2);
+    assert!(matches!(rig.refused(report_of(7, 12)), Rejected::Invalid(_)));
+    let new_boot = Change::FenceNewBoot { token, boot: boot(12) };
+    assert_eq!(rig.refused(new_boot.clone()), Rejected::WrongBoot(host(2)));
+    rig.report(2, 12, &[]);
+    assert!(matches!(rig.refused(report_of(7, 13)), Rejected::Invalid(_)), "a report without a UUID forgets none");
+    rig.ok(report_of(1, 12));
+    rig.ok(new_boot);
+}
+
+#[test]
+fn a_replaced_machine_returns_after_a_new_enrolment() {
+    let mut rig = Rig::green();
+    rig.ok(report_of(1, 2));
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    enrolment.levels[0].devices[0].identity = Some(SystemUuid([7; 16]));
+    let enrol = Change::HostEnrol { host: name, enrolment };
+    assert!(matches!(rig.refused(enrol.clone()), Rejected::WrongMachine { .. }), "the old machine is up");
+    rig.fence(2);
+    assert!(matches!(rig.refused(report_of(7, 12)), Rejected::Invalid(_)));
+    rig.ok(enrol.clone());
+    assert!(matches!(rig.refused(report_of(1, 12)), Rejected::Invalid(_)), "the old machine is out");
+    rig.ok(report_of(7, 12));
+    rig.ok(enrol);
+    let Change::HostEnrol { host: name, enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    let mut wrong = enrolment;
+    wrong.levels[0].devices[0].identity = Some(SystemUuid([8; 16]));
+    let refused = rig.refused(Change::HostEnrol { host: name, enrolment: wrong });
+    assert!(matches!(refused, Rejected::WrongMachine { .. }), "the living agent is asked again");
 }

@@ -1,7 +1,7 @@
 use super::rig::{Rig, boot, host, instance};
 use crate::{
-    Change, Destination, Event, InstanceState, LogIndex, Move, Outcome, Parking, Reason, Refusal, Rejected, Token,
-    Verdict, Work, WorkId,
+    AgentReport, Change, Destination, Event, InstanceReport, InstanceState, LogIndex, Move, Outcome, Parking, Reason,
+    RecoveryStage, Refusal, Rejected, Token, Verdict, Work, WorkId,
 };
 
 fn to(number: u8, boot_number: u8) -> Destination {
@@ -199,4 +199,73 @@ fn a_list_from_before_a_start_does_not_stop_the_instance() {
     rig.ok(result(2, Token(LogIndex(rig.index)), RUNS));
     rig.report(3, 3, &[3]);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
+}
+
+#[test]
+fn a_live_migration_moves_the_owner_when_the_targets_report_came_first() {
+    let shut_off = Some(InstanceState::Stopped);
+    for left_behind in [None, shut_off] {
+        let mut rig = Rig::green();
+        rig.report(3, 3, &[2, 3]);
+        report_state(&mut rig, 2, left_behind);
+        let row = rig.state.instance(&instance(2)).unwrap();
+        let token = Token(LogIndex(rig.index));
+        assert_eq!((&row.owner, row.token, row.state), (&host(3), token, InstanceState::Running));
+        let moved = Event::InstanceMoved { instance: instance(2), from: host(2), to: host(3) };
+        assert_eq!(rig.last_event(), moved);
+    }
+}
+
+/// Reports instance `number` from its own host in this state, or not at all.
+fn report_state(rig: &mut Rig, number: u8, state: Option<InstanceState>) {
+    let row = |state| InstanceReport {
+        id: instance(number),
+        name: format!("vm{number}"),
+        state,
+        ha_enabled: true,
+        priority: 500,
+        memory_mib: 64,
+        definition: "<domain/>".into(),
+    };
+    let report = AgentReport {
+        boot: boot(number),
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: state.into_iter().map(row).collect(),
+    };
+    rig.ok(Change::AgentReport { host: host(number), report });
+}
+
+#[test]
+fn an_instance_that_crashed_and_was_undefined_is_not_recovered() {
+    let mut rig = Rig::green();
+    report_state(&mut rig, 2, Some(InstanceState::Crashed));
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Crashed);
+    report_state(&mut rig, 2, None);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Stopped);
+    rig.fence(2);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None);
+}
+
+#[test]
+fn a_migration_into_maintenance_keeps_its_only_copy() {
+    let mut rig = Rig::green();
+    rig.ok(Change::HostMaintenance { host: host(3), reason: Some("disk".into()) });
+    rig.report(3, 3, &[2, 3]);
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(3, 3)));
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().owner, host(3));
+}
+
+#[test]
+fn a_move_that_is_refused_does_not_hold_the_others_back() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[2, 4]);
+    let token = rig.fence(2);
+    let moves = vec![Move { instance: instance(2), to: to(3, 13) }, Move { instance: instance(4), to: to(3, 3) }];
+    rig.ok(Change::RecoveryPlan { token, moves });
+    let ids: Vec<WorkId> = rig.state.work().iter().map(Work::id).collect();
+    assert_eq!(ids, [WorkId::Start { instance: instance(4), token: Token(LogIndex(rig.index)) }]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().stage, RecoveryStage::Waiting);
 }

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 
 use super::rig::{Rig, boot, host};
-use crate::{ControllerId, Event, HostState, LogIndex, Rejected, Uncertainty, Verdict};
+use crate::{Change, ControllerId, Event, HostState, LogIndex, Rejected, Uncertainty, Verdict};
 
 const ALIVE: Verdict = Verdict::Alive { boot: crate::BootId([2; 16]) };
 
@@ -75,4 +75,36 @@ fn another_boot_on_a_host_that_is_up_is_a_failure() {
     assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. }));
     rig.vote_all(2, Verdict::Alive { boot: boot(12) });
     assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. }), "the old boot is not regained");
+}
+
+#[test]
+fn a_vote_about_a_fenced_boot_does_not_condemn_the_next_one() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[]);
+    rig.fence(2);
+    rig.report(2, 12, &[]);
+    let next = Verdict::Alive { boot: boot(12) };
+    rig.vote(1, 2, next);
+    rig.vote(2, 2, next);
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    let voters: Vec<ControllerId> = rig.state.host(&host(2)).unwrap().votes.keys().copied().collect();
+    assert_eq!(voters, [1, 2].map(ControllerId), "controller 3 died in the old boot's time");
+    rig.vote(1, 2, Verdict::Unreachable);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(12) });
+    rig.vote(3, 2, ALIVE);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(12) }, "a late vote");
+    rig.vote(3, 2, Verdict::Alive { boot: boot(22) });
+    assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. }), "a later boot condemns");
+}
+
+#[test]
+fn a_controller_that_cannot_tell_any_more_does_not_regain_a_lost_host() {
+    let mut rig = Rig::green();
+    let at = rig.lose(2);
+    rig.vote(1, 2, Verdict::CannotTell(Uncertainty::CutOff));
+    rig.vote(2, 2, Verdict::CannotTell(Uncertainty::CutOff));
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { boot: boot(2), at });
+    rig.vote(2, 2, ALIVE);
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
 }
