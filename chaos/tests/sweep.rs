@@ -55,3 +55,26 @@ fn a_case_that_is_none_is_an_error_and_no_verdict() {
     let said = String::from_utf8(ran.stderr).unwrap();
     assert!(said.starts_with("error: nosuch.json cannot be read"), "{said}");
 }
+
+#[test]
+fn what_holds_cannot_be_shrunk_and_no_case_is_written() {
+    let out = std::env::temp_dir().join(format!("quorumfence-shrink-{}.json", std::process::id()));
+    let ran = Command::new(env!("CARGO_BIN_EXE_quorumfence-chaos"))
+        .args(["shrink", "--seed", "3", "--out", out.to_str().unwrap()])
+        .output()
+        .unwrap();
+    assert_eq!(ran.status.code(), Some(2));
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "every promise held; there is nothing to shrink\n");
+    assert!(!out.exists());
+}
+
+#[test]
+fn a_trace_tells_the_run_from_its_beginning_to_its_end() {
+    let (held, said) = chaos(&["run", "--seed", "7", "--trace"]);
+    assert!(held, "{said}");
+    let lines: Vec<&str> = said.lines().collect();
+    assert!(lines[0].starts_with("seed 7: ") && lines[1].ends_with("run seed 7 begins"), "{}", lines[..2].join("\n"));
+    assert!(lines.iter().any(|line| line.contains("  fault: ")));
+    assert!(lines.iter().any(|line| line.ends_with("everything is healed")));
+    assert_eq!(lines.last(), Some(&"every promise held"));
+}
