@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorumfence_drivers::order::{FenceDevice, Hypervisor};
 use quorumfence_machine::{Device, Holder, HostId, InstanceId, Outcome, RequestId};
-use quorumfence_raft::{Clock, Peer, Runtime};
+use quorumfence_raft::{Clock, Peer, Point, Runtime};
 use tokio::sync::{mpsc, watch};
 
 use crate::agent::{AgentMessage, ControllerMessage};
@@ -37,6 +37,11 @@ pub trait AgentEnvironment: Debug + Send + Sync + 'static {
 
     /// Returns 64 random bits. Not for secrets.
     fn random() -> u64;
+
+    /// Is passed at a stall point, and returns when whoever came by may go on: at once, unless a world holds it.
+    fn pass(_point: Point) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }
 
 /// Makes drivers of enrolled devices.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use quorumfence_machine::{Actor, AgentReport, Change, ClusterTime, HostId, HostState, Millis, Report, Work, decide};
-use quorumfence_raft::{Clock, Leadership, ProposeError, Runtime, Term};
+use quorumfence_raft::{Clock, Leadership, Point, ProposeError, Runtime, Term};
 use tokio::sync::watch::Receiver;
 
 use self::proposals::{About, Ended, Proposals};
@@ -75,6 +75,7 @@ pub(crate) async fn reach_cluster_time<E: Environment>(shared: &Shared<E>, momen
 pub(crate) async fn report_result<E: Environment>(shared: &Shared<E>, change: Change) {
     let (by, request) = (Actor::Controller(shared.replica.id()), environment::request::<E>());
     loop {
+        E::pass(Point::ResultBeforePropose).await;
         match shared.replica.propose(by.clone(), Some(request), change.clone()).await {
             Ok(_) => return,
             Err(ProposeError::Rejected(rejected)) => {
@@ -129,6 +130,7 @@ impl<E: Environment> Leading<E> {
     }
 
     async fn lead(mut self) {
+        E::pass(Point::LeadBeforeFirstDecision).await;
         let shared = Arc::clone(&self.shared);
         let mut applied = shared.replica.applied();
         let mut is_due = true;
@@ -223,9 +225,13 @@ impl<E: Environment> Leading<E> {
 }
 
 fn carry_out<E: Environment>(shared: Arc<Shared<E>>, term: Term, work: Work) -> BoxFuture<'static, ()> {
-    match work {
-        Work::Fence(work) => fence::run(shared, term, work).boxed(),
-        Work::Start(work) => start::run(shared, work).boxed(),
-        Work::Stop(work) => stop::run(shared, work).boxed(),
+    async move {
+        E::pass(Point::WorkBeforeBegin).await;
+        match work {
+            Work::Fence(work) => fence::run(shared, term, work).await,
+            Work::Start(work) => start::run(shared, work).await,
+            Work::Stop(work) => stop::run(shared, work).await,
+        }
     }
+    .boxed()
 }

@@ -6,9 +6,10 @@ mod devices;
 pub mod dial;
 mod link;
 mod probes;
+mod stalls;
 
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
-use quorumfence_raft::{Folder, Grpc, Rocks, SystemClock, TokioRuntime};
+use quorumfence_raft::{Folder, Grpc, Point, Rocks, SystemClock, TokioRuntime};
 
 pub use self::devices::SealedDevices;
 pub use self::link::GrpcLink;
@@ -25,6 +26,10 @@ impl quorumfence_raft::Environment for Production {
     type Files = Folder;
     type Transport = Grpc;
     type Clock = SystemClock;
+
+    fn pass(point: Point) -> impl Future<Output = ()> + Send {
+        stalls::pass(point)
+    }
 }
 
 impl Environment for Production {
@@ -44,6 +49,10 @@ impl AgentEnvironment for Production {
 
     fn random() -> u64 {
         chance()
+    }
+
+    fn pass(point: Point) -> impl Future<Output = ()> + Send {
+        stalls::pass(point)
     }
 }
 

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use quorumfence_storage::{Kv, SnapshotFiles};
 
-use crate::{Clock, Runtime, Transport};
+use crate::{Clock, Point, Runtime, Transport};
 
 /// The outside of a replica. A marker type: nobody makes a value of it.
 pub trait Environment: Debug + Send + Sync + 'static {
@@ -18,4 +18,9 @@ pub trait Environment: Debug + Send + Sync + 'static {
     type Transport: Transport;
     /// Tells the time.
     type Clock: Clock;
+
+    /// Is passed at a stall point, and returns when whoever came by may go on: at once, unless a world holds it.
+    fn pass(_point: Point) -> impl Future<Output = ()> + Send {
+        std::future::ready(())
+    }
 }

@@ -20,6 +20,7 @@ mod error;
 mod membership;
 mod network;
 mod options;
+mod point;
 mod replica;
 mod types;
 mod wire;
@@ -35,6 +36,7 @@ pub use network::{
 pub use openraft_rt::AsyncRuntime as Runtime;
 pub use openraft_rt_tokio::TokioRuntime;
 pub use options::Options;
+pub use point::{Point, UnknownPoint};
 pub use quorumfence_storage::{Expect, Fatal, Folder, Identity, Kv, Rocks, SnapshotFiles};
 pub use replica::{Follower, Leadership, Passage, Replica, Said, Setup, Status, Witness};
 pub use types::{Peer, Term};

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorumfence_drivers::order::{Domain, Hypervisor};
 use quorumfence_machine::{AgentReport, Doubt, InstanceReport, Outcome};
-use quorumfence_raft::Runtime;
+use quorumfence_raft::{Point, Runtime};
 
 use super::Shared;
 use crate::environment::AgentEnvironment;
@@ -44,6 +44,7 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
 }
 
 async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
+    E::pass(Point::AgentBeforeInventory).await;
     let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;
     let domains = match listed.unwrap_or(Outcome::Unknown(Doubt::Timeout)) {
         Outcome::Observed(domains) => domains,
@@ -56,6 +57,7 @@ async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
             return;
         }
     };
+    E::pass(Point::AgentAfterInventory).await;
     let mut instances: Vec<InstanceReport> = domains.into_iter().map(row).collect();
     instances.sort_by_key(|row| row.id);
     let report =

@@ -15,7 +15,7 @@ use quorumfence_drivers::fencing::sequence::{self, Expected, OffOrder, ensure_of
 use quorumfence_machine::{
     Actor, Change, Device, Event, FenceWork, LogIndex, Millis, OffSeen, Outcome, Refusal, Reply, Settings,
 };
-use quorumfence_raft::{Clock, Term};
+use quorumfence_raft::{Clock, Point, Term};
 
 use crate::controller::{Kind, Shared};
 use crate::environment::{Devices, Environment};
@@ -35,11 +35,14 @@ struct Permit {
 pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>, term: Term, work: FenceWork) {
     leader::reach_cluster_time(&shared, work.not_before).await;
     let settings = shared.replica.read(|state| state.settings());
+    E::pass(Point::FenceBeforePermit).await;
     let Some(permit) = ask_permit(&shared, &work, &settings).await else { return };
+    E::pass(Point::FenceAfterPermit).await;
     let outcomes =
         join_all(work.devices.iter().map(|device| switch_off(&shared, term, &work, device, permit, &settings)));
     let outcomes = outcomes.await;
     tracing::info!(host = %work.host, token = %work.token, level = work.level, attempt = work.attempt, ?outcomes, "fencing devices answered");
+    E::pass(Point::FenceBeforeResult).await;
     let result = Change::FenceResult { token: work.token, permit: permit.at, outcomes };
     leader::report_result(&shared, result).await;
 }
@@ -82,7 +85,10 @@ async fn switch_off<E: Environment>(
         return Outcome::Refused(Refusal::PermitEnded);
     }
     let leadership = shared.replica.leadership();
-    let is_permitted = || leadership.borrow().lead_term == Some(term) && shared.clock.now() < permit.until;
+    let is_permitted = || async {
+        E::pass(Point::FenceBeforePermitCheck).await;
+        leadership.borrow().lead_term == Some(term) && shared.clock.now() < permit.until
+    };
     let order = OffOrder { expected: Expected::of(device.identity, work.identity), deadline };
     let progress = |moment, _| shared.note(&work.host, Some(work.token), kind(shared, work, device, moment));
     let seen = ensure_off(&driver, order, is_permitted, progress).await;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumfence_machine::{Action, Change, Event, HostId, InstanceState, Order, Outcome, StartWork};
-use quorumfence_raft::{Clock, Runtime};
+use quorumfence_raft::{Clock, Point, Runtime};
 use tokio::sync::mpsc;
 
 use crate::controller::{Kind, Question, Shared};
@@ -21,7 +21,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(100);
 pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>, work: StartWork) {
     let StartWork { token, instance, host, boot, definition } = work;
     let order = Order { token, instance, boot, action: Action::Start { definition } };
+    E::pass(Point::StartBeforeOrder).await;
     let outcome = ask(&shared, &host, &order).await;
+    E::pass(Point::StartBeforeResult).await;
     shared.note(&host, Some(token), Kind::StartAnswered { instance, to: host.clone(), outcome: outcome.clone() });
     leader::report_result(&shared, Change::RecoveryResult { instance, token, outcome }).await;
 }

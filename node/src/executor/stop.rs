@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumfence_machine::{Action, Order, StopWork};
-use quorumfence_raft::Runtime;
+use quorumfence_raft::{Point, Runtime};
 
 use super::start;
 use crate::controller::Shared;
@@ -17,6 +17,7 @@ const REPORT_WAIT: Duration = Duration::from_secs(10);
 pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>, work: StopWork) {
     let StopWork { token, instance, host, boot } = work;
     let order = Order { token, instance, boot, action: Action::Stop };
+    E::pass(Point::StopBeforeOrder).await;
     let outcome = start::ask(&shared, &host, &order).await;
     tracing::info!(%host, %instance, %token, ?outcome, "a stray copy was ordered to stop");
     E::Runtime::sleep(REPORT_WAIT).await;

@@ -6,7 +6,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{Actor, Change, HostId, LogIndex, Millis, Token};
-use quorumfence_raft::{ProposeError, Replica};
+use quorumfence_raft::{Point, ProposeError, Replica};
 
 use crate::environment::Environment;
 
@@ -60,6 +60,7 @@ impl Proposals {
         self.in_flight.insert(about.clone(), change.clone());
         let replica = replica.clone();
         let proposal = async move {
+            E::pass(Point::DecisionBeforePropose).await;
             let result = replica.propose(by, None, change).await.map(|(at, _)| at);
             Ended { about, result }
         };

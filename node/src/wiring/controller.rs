@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
-use super::{NetworkProbes, Production, SealedDevices, told_to_stop};
+use super::{NetworkProbes, Production, SealedDevices, stalls, told_to_stop};
 use crate::api::{Node, grpc};
 use crate::cluster::directory::{self, ControllerDescription, ControllerDirectory};
 use crate::cluster::identity;
@@ -146,6 +146,9 @@ pub(crate) async fn start_with<E: Wired>(
     let authority = directory.authority()?;
     let unusable = |source| Error::Listen { address: config.listen.clone(), source };
     let listener = TcpListener::bind(&config.listen).await.map_err(unusable)?;
+    if config.laboratory {
+        stalls::obey(&config.data_dir);
+    }
     let replica = open(config, &directory, &description, &identity).await?;
     let devices = devices(cluster_key.clone());
     let setup = controller::Setup {

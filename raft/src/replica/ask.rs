@@ -7,7 +7,7 @@ use quorumfence_proto::{COMMAND_BYTES_MAX, pb};
 use super::Replica;
 use crate::error::Proposed;
 use crate::{
-    CallError, Clock, Environment, Lane, Peer, ProposeError, ReadError, Request, Response, Runtime, Transport,
+    CallError, Clock, Environment, Lane, Peer, Point, ProposeError, ReadError, Request, Response, Runtime, Transport,
 };
 
 /// Why nobody answered.
@@ -47,7 +47,10 @@ impl<E: Environment> Replica<E> {
         }
         let repeat = if request.is_some() { Repeat::Safe } else { Repeat::Never };
         let deadline = self.inner.clock.now() + self.inner.options.call_deadline;
-        match self.ask_leader(Request::Propose(message), repeat, deadline).await {
+        E::pass(Point::ProposeBeforeAsk).await;
+        let answered = self.ask_leader(Request::Propose(message), repeat, deadline).await;
+        E::pass(Point::ProposeBeforeAnswer).await;
+        match answered {
             Ok(Response::Propose(reply)) => answer(reply),
             Ok(other) => Err(ProposeError::Unknown(format!("the leader answered with {other:?}"))),
             Err(Unanswered::NoLeader(leader)) => Err(ProposeError::NotLeader(leader)),
@@ -63,12 +66,14 @@ impl<E: Environment> Replica<E> {
         if self.stopped() {
             return Err(ReadError::Stopped);
         }
+        E::pass(Point::ReadBeforeIndex).await;
         let deadline = self.inner.clock.now() + self.inner.options.call_deadline;
         let reply = match self.ask_leader(Request::ReadIndex(pb::ReadIndexRequest {}), Repeat::Safe, deadline).await {
             Ok(Response::ReadIndex(reply)) => reply,
             Ok(_) | Err(Unanswered::Unknown(_)) => return Err(ReadError::TimedOut),
             Err(Unanswered::NoLeader(leader)) => return Err(ReadError::NoLeader(leader)),
         };
+        E::pass(Point::ReadAfterIndex).await;
         let wanted = LogIndex(reply.log_id.map_or(0, |id| id.index));
         let mut applied = self.applied();
         let left = deadline - self.inner.clock.now();

@@ -9,7 +9,9 @@ use quorumfence_proto::{convert, pb};
 use super::Replica;
 use crate::codec::{log_id_from_pb, log_id_to_pb, snapshot, vote_from_pb, vote_to_pb};
 use crate::types::{LogId, Proposal, Snapshot, TypeConfig, Vote};
-use crate::{Clock, CodecError, Environment, HandleError, Peer, Request, Response, Runtime, SnapshotTransfer, wire};
+use crate::{
+    Clock, CodecError, Environment, HandleError, Peer, Point, Request, Response, Runtime, SnapshotTransfer, wire,
+};
 
 /// What a request of consensus says about its sender.
 struct Claim {
@@ -45,14 +47,21 @@ impl<E: Environment> Replica<E> {
     /// Answers a request whose sender was checked, or that is this replica's own.
     pub(super) async fn serve(&self, request: Request) -> Result<Response, HandleError> {
         let raft = &self.inner.raft;
+        if let Some(point) = before(&request) {
+            E::pass(point).await;
+        }
         Ok(match request {
             Request::AppendEntries(message) => {
                 let request = wire::append_request(message).map_err(malformed)?;
-                Response::AppendEntries(wire::append_reply(&raft.append_entries(request).await.map_err(unwrap)?))
+                let reply = raft.append_entries(request).await.map_err(unwrap)?;
+                E::pass(Point::AppendBeforeReply).await;
+                Response::AppendEntries(wire::append_reply(&reply))
             }
             Request::Vote(message) => {
                 let request = wire::vote_request(&message).map_err(malformed)?;
-                Response::Vote(wire::vote_reply(&raft.vote(request).await.map_err(unwrap)?))
+                let reply = raft.vote(request).await.map_err(unwrap)?;
+                E::pass(Point::VoteBeforeReply).await;
+                Response::Vote(wire::vote_reply(&reply))
             }
             Request::PreVote(message) => {
                 let request = wire::vote_request(&message).map_err(malformed)?;
@@ -67,6 +76,7 @@ impl<E: Environment> Replica<E> {
                 }
                 let snapshot = Snapshot { meta, snapshot: data };
                 let response = raft.install_full_snapshot(sender, snapshot).await.map_err(ended)?;
+                E::pass(Point::InstallBeforeReply).await;
                 Response::InstallSnapshot(pb::SnapshotReply { vote: Some(vote_to_pb(&response.vote)) })
             }
             Request::TransferLeader(message) => {
@@ -98,10 +108,12 @@ impl<E: Environment> Replica<E> {
         let Some(term) = self.inner.leadership.borrow().lead_term else { return Ok(self.not_leader()) };
         let clock = self.inner.cluster_clock.read(term, &self.inner.shared);
         let command = Command { by, wall: self.inner.clock.wall(), clock, request, change };
+        E::pass(Point::ProposeBeforeWrite).await;
         let write = self.inner.raft.client_write(Proposal(command));
         let written = E::Runtime::timeout(self.inner.options.call_deadline.into(), write)
             .await
             .map_err(|_| HandleError::Unknown("the entry was not applied in time".into()))?;
+        E::pass(Point::ProposeAfterWrite).await;
         match written {
             Ok(written) => Ok(Response::Propose(pb::ProposeReply {
                 log_id: Some(log_id_to_pb(&written.log_id)),
@@ -152,6 +164,18 @@ impl<E: Environment> Replica<E> {
             Standing::Leader(vote) => vote.committed && vote.leader_id.term >= metrics.current_term,
             Standing::Candidate(last) => *last > metrics.last_applied,
         }
+    }
+}
+
+/// Returns the stall point at which a request of consensus arrives.
+fn before(request: &Request) -> Option<Point> {
+    match request {
+        Request::AppendEntries(_) => Some(Point::AppendBeforeHandle),
+        Request::Vote(_) => Some(Point::VoteBeforeHandle),
+        Request::PreVote(_) => Some(Point::PreVoteBeforeHandle),
+        Request::InstallSnapshot(_) => Some(Point::InstallBeforeHandle),
+        Request::TransferLeader(_) => Some(Point::TransferBeforeHandle),
+        Request::Propose(_) | Request::ReadIndex(_) => None,
     }
 }
 

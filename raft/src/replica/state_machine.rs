@@ -18,7 +18,7 @@ use crate::codec::{
     stored_membership_to_pb,
 };
 use crate::types::{Answer, Entry, LogId, Snapshot, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::{CodecError, Environment, OpenError, Passage, Runtime, Said, Term, Witness};
+use crate::{CodecError, Environment, OpenError, Passage, Point, Runtime, Said, Term, Witness};
 
 /// Entries in one synced batch: after a long absence the memory must not hold all answers at once.
 const BATCH_ENTRIES_MAX: usize = 1024;
@@ -166,6 +166,7 @@ impl<E: Environment> RaftStateMachine<Config<E>> for StateMachine<E> {
     where
         S: Stream<Item = Result<EntryResponder<Config<E>>, io::Error>> + Unpin + OptionalSend,
     {
+        E::pass(Point::ApplyBeforeEntries).await;
         loop {
             let mut answers = Vec::new();
             let mut taken = 0;
@@ -183,7 +184,9 @@ impl<E: Environment> RaftStateMachine<Config<E>> for StateMachine<E> {
             if taken == 0 {
                 return Ok(());
             }
+            E::pass(Point::ApplyBeforePersist).await;
             self.persist(members_changed).await?;
+            E::pass(Point::ApplyBeforeAnswers).await;
             for (responder, answer) in answers {
                 responder.send(answer);
             }
@@ -204,7 +207,9 @@ impl<E: Environment> RaftStateMachine<Config<E>> for StateMachine<E> {
         let header = snapshot::header(meta, rows.len() as u64).encode_to_vec();
         // The file first: a crash while the records are replaced leaves it to install from again.
         self.snapshots.publish(index(meta.last_log_id.as_ref()).0, &header, &data).await?;
+        E::pass(Point::InstallBeforeRecords).await;
         install(&self.records, meta, &rows).await?;
+        E::pass(Point::InstallBeforeState).await;
         self.shared.change(|state| *state = State::from_records(rows));
         if let Some(witness) = &self.witness {
             self.shared.read(|state| witness.installed(index(meta.last_log_id.as_ref()), state));
@@ -231,6 +236,7 @@ impl<E: Environment> RaftSnapshotBuilder<Config<E>> for SnapshotBuilder<E> {
     type SnapshotData = Vec<u8>;
 
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        E::pass(Point::SnapshotBeforePublish).await;
         let view = self.view.take().ok_or_else(|| io::Error::other("a builder builds one snapshot"))??;
         let (last_log_id, last_membership) = position(&view).map_err(io::Error::other)?;
         let meta = SnapshotMeta { last_log_id, last_membership };

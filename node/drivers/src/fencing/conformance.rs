@@ -144,7 +144,7 @@ pub async fn a_running_machine_is_switched_off_and_proven_off<B: Bench>(bench: &
     bench.switch(Power::On);
     let before = bench.orders().len();
     let mut moments = Vec::new();
-    let outcome = ensure_off(&bench.device(), order(bench), || true, |moment, _| moments.push(moment)).await;
+    let outcome = ensure_off(&bench.device(), order(bench), || async { true }, |moment, _| moments.push(moment)).await;
     let proof = proof(outcome, "a running machine");
     assert_eq!((proof.ordered, proof.identity), (true, expected_check(bench)));
     let sent_after = proof.order_sent_after.expect("an order was sent");
@@ -158,7 +158,8 @@ pub async fn a_running_machine_is_switched_off_and_proven_off<B: Bench>(bench: &
 pub async fn a_machine_that_is_off_gets_no_order<B: Bench>(bench: &B) {
     bench.switch(Power::Off);
     let before = bench.orders();
-    let proof = proof(ensure_off(&bench.device(), order(bench), || true, |_, _| {}).await, "a machine that is off");
+    let proof =
+        proof(ensure_off(&bench.device(), order(bench), || async { true }, |_, _| {}).await, "a machine that is off");
     assert_eq!((proof.ordered, proof.order_sent_after, proof.identity), (false, None, expected_check(bench)));
     assert_eq!(bench.orders(), before);
 }
@@ -171,7 +172,7 @@ pub async fn another_machine_is_refused_and_gets_no_order<B: Bench>(bench: &B) {
     for power in [Power::On, Power::Off] {
         bench.switch(power);
         let order = OffOrder { expected: Expected::IfNamed(other), deadline: PATIENCE };
-        let outcome = ensure_off(&bench.device(), order, || true, |_, _| {}).await;
+        let outcome = ensure_off(&bench.device(), order, || async { true }, |_, _| {}).await;
         assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
         assert_eq!(read_off_twice(&bench.device(), order).await, Outcome::Refused(Refusal::WrongMachine));
         assert_eq!(bench.truth(), power);
@@ -183,7 +184,7 @@ pub async fn another_machine_is_refused_and_gets_no_order<B: Bench>(bench: &B) {
 pub async fn an_ended_permit_orders_nothing<B: Bench>(bench: &B) {
     bench.switch(Power::On);
     let before = bench.orders();
-    let outcome = ensure_off(&bench.device(), order(bench), || false, |_, _| {}).await;
+    let outcome = ensure_off(&bench.device(), order(bench), || async { false }, |_, _| {}).await;
     assert_eq!(outcome, Outcome::Refused(Refusal::PermitEnded));
     assert_eq!(bench.orders(), before);
     assert_eq!(bench.truth(), Power::On);
@@ -194,7 +195,7 @@ pub async fn an_accepted_order_is_no_proof<B: Bench>(bench: &B) {
     bench.switch(Power::On);
     bench.obedience(Obedience::Ignores);
     let order = OffOrder { deadline: IMPATIENCE, ..order(bench) };
-    let outcome = ensure_off(&bench.device(), order, || true, |_, _| {}).await;
+    let outcome = ensure_off(&bench.device(), order, || async { true }, |_, _| {}).await;
     bench.obedience(Obedience::Follows);
     assert_eq!(outcome, Outcome::Unknown(Doubt::Timeout));
     assert_eq!(bench.truth(), Power::On);
@@ -228,7 +229,7 @@ pub async fn silence_is_unknown_within_the_deadline<B: StormyBench>(bench: &B) {
     bench.weather(Weather::Silent);
     let started = Instant::now();
     let order = OffOrder { deadline: IMPATIENCE, ..order(bench) };
-    let outcome = ensure_off(&bench.device(), order, || true, |_, _| {}).await;
+    let outcome = ensure_off(&bench.device(), order, || async { true }, |_, _| {}).await;
     let took = started.elapsed();
     bench.weather(Weather::Clear);
     assert_eq!(outcome, Outcome::Unknown(Doubt::Timeout));
@@ -242,7 +243,7 @@ pub async fn silence_after_the_first_reading_is_unknown<B: StormyBench>(bench: &
     let outcome = ensure_off(
         &bench.device(),
         order,
-        || true,
+        || async { true },
         |moment, _| match moment {
             Moment::OffRead => bench.weather(Weather::Silent),
             Moment::OffSent | Moment::OffAccepted | Moment::OffConfirmed => {}
@@ -257,7 +258,7 @@ pub async fn silence_after_the_first_reading_is_unknown<B: StormyBench>(bench: &
 pub async fn a_wrong_password_is_tried_once<B: StormyBench>(bench: &B) {
     let Some(device) = bench.device_with_wrong_password() else { return };
     let before = bench.logins();
-    let outcome = ensure_off(&device, order(bench), || true, |_, _| {}).await;
+    let outcome = ensure_off(&device, order(bench), || async { true }, |_, _| {}).await;
     assert_eq!(outcome, Outcome::Refused(Refusal::Credentials));
     assert_eq!(bench.logins(), before + 1);
 }
@@ -292,7 +293,7 @@ pub async fn bad_weather_changes_no_answer<B: StormyBench>(bench: &B, weather: W
     }
     session.close().await;
     let order = OffOrder { deadline: PATIENCE_IN_BAD_WEATHER, ..order(bench) };
-    let outcome = ensure_off(&bench.device(), order, || true, |_, _| {}).await;
+    let outcome = ensure_off(&bench.device(), order, || async { true }, |_, _| {}).await;
     bench.weather(Weather::Clear);
     assert!(proof(outcome, &format!("a machine in {weather:?}")).ordered);
     assert_eq!(bench.truth(), Power::Off);

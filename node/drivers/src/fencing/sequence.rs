@@ -123,11 +123,12 @@ pub enum Moment {
 
 /// Makes sure that a host is off, and proves it.
 ///
-/// `permit` is asked right before the one irreversible call. `progress` hears each moment and its time since the start.
-pub async fn ensure_off<D: FenceDevice>(
+/// `permit` is asked right before the one irreversible call, and MUST NOT wait after it has looked. `progress` hears each
+/// moment and its time since the start.
+pub async fn ensure_off<D: FenceDevice, P: Future<Output = bool> + Send>(
     device: &D,
     order: OffOrder,
-    permit: impl Fn() -> bool + Send,
+    permit: impl FnOnce() -> P + Send,
     mut progress: impl FnMut(Moment, Duration) + Send,
 ) -> Outcome<OffProof> {
     match prove_off(device, Run::start(order), permit, &mut progress).await {
@@ -163,10 +164,10 @@ pub async fn read_once<D: FenceDevice>(device: &D, order: OffOrder) -> Reading {
     Reading { named, power }
 }
 
-async fn prove_off<D: FenceDevice>(
+async fn prove_off<D: FenceDevice, P: Future<Output = bool> + Send>(
     device: &D,
     run: Run,
-    permit: impl Fn() -> bool + Send,
+    permit: impl FnOnce() -> P + Send,
     progress: &mut (impl FnMut(Moment, Duration) + Send),
 ) -> Result<OffProof, Stop> {
     let (mut session, _) = open_checked(device, &run).await?;
@@ -207,17 +208,17 @@ async fn read_named<D: FenceDevice>(device: &D, run: Run, named: &mut Option<Sys
 }
 
 /// Returns once Off was read, with the time at which it was ordered if it had to be.
-async fn switch_off<S: FenceSession>(
+async fn switch_off<S: FenceSession, P: Future<Output = bool> + Send>(
     session: &mut S,
     run: &Run,
-    permit: impl Fn() -> bool + Send,
+    permit: impl FnOnce() -> P + Send,
     progress: &mut (impl FnMut(Moment, Duration) + Send),
 ) -> Result<Option<Duration>, Stop> {
     match run.within(session.power(run.left())).await? {
         Power::Off => return Ok(None),
         Power::On => {}
     }
-    if !permit() {
+    if !permit().await {
         return Err(Stop::Refused(Refusal::PermitEnded));
     }
     let sent_after = run.elapsed();

@@ -42,7 +42,7 @@ async fn agree(maker: Maker) {
         assert_eq!(read_off_twice(&bench.device(), order()).await, Outcome::Observed(power));
         assert_eq!(ipmitool(&bench, "chassis power status"), said);
     }
-    let outcome = ensure_off(&bench.device(), order(), || true, |_, _| {}).await;
+    let outcome = ensure_off(&bench.device(), order(), || async { true }, |_, _| {}).await;
     assert!(matches!(outcome, Outcome::Observed(proof) if proof.ordered));
     assert_eq!(ipmitool(&bench, "chassis power status"), "Chassis Power is off");
 }

@@ -106,7 +106,8 @@ fn order() -> OffOrder {
 async fn run(script: &[Line], permit: bool) -> (Outcome<OffProof>, Vec<(Moment, Duration)>) {
     let device = Scripted::new(script);
     let mut moments = Vec::new();
-    let outcome = ensure_off(&device, order(), || permit, |moment, after| moments.push((moment, after))).await;
+    let outcome =
+        ensure_off(&device, order(), || async move { permit }, |moment, after| moments.push((moment, after))).await;
     assert_eq!(device.left(), [], "the whole script was played");
     (outcome, moments)
 }
@@ -241,7 +242,7 @@ async fn a_host_that_never_goes_off_is_polled_until_the_deadline() {
     use Line::{Closes, Names, Open, Reads, TakesOff};
     let opening = [Open, Names(Some(MACHINE)), Reads(Power::On), TakesOff];
     let device = Scripted::new(&[&opening[..], &vec![Reads(Power::On); 40], &[Closes]].concat());
-    let outcome = ensure_off(&device, order(), || true, |_, _| {}).await;
+    let outcome = ensure_off(&device, order(), || async { true }, |_, _| {}).await;
     assert_eq!(outcome, Outcome::Unknown(Doubt::Timeout));
     // A poll takes a second and the pauses are 25 ms growing to 500 ms: 39 fit in the 56 seconds, the fortieth is cut off.
     assert_eq!(device.left(), []);
@@ -269,7 +270,7 @@ async fn a_device_that_names_no_machine_any_more_is_another_device() {
     use Line::{Closes, Names, Open};
     let device = Scripted::new(&[Open, Names(None), Closes]);
     let order = OffOrder { expected: Expected::of(Some(MACHINE), None), ..order() };
-    let outcome = ensure_off(&device, order, || true, |_, _| {}).await;
+    let outcome = ensure_off(&device, order, || async { true }, |_, _| {}).await;
     assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
     assert_eq!(device.left(), []);
 }
@@ -312,7 +313,7 @@ async fn a_host_in_another_chassis_than_enrolled_is_neither_switched_nor_read_by
     // Not even a session: the script is empty.
     let device = Scripted::new(&[]);
     let refused = Outcome::Refused(Refusal::WrongMachine);
-    assert_eq!(ensure_off(&device, order, || true, |_, _| {}).await, refused);
+    assert_eq!(ensure_off(&device, order, || async { true }, |_, _| {}).await, refused);
     assert_eq!(read_off_twice(&device, order).await, Outcome::Refused(Refusal::WrongMachine));
 }
 
