@@ -100,6 +100,15 @@ pub enum MembershipError {
         /// Where it is.
         address: String,
     },
+    /// The leader would lose its own voice.
+    #[error("{0} leads; hand the leadership over first")]
+    Leads(ControllerId),
+    /// Without it nobody could decide anything.
+    #[error("{0} is the only voter; add another one first")]
+    LastVoter(ControllerId),
+    /// Whoever votes does not leave.
+    #[error("{0} votes; demote it first")]
+    StillVotes(ControllerId),
     /// Another change is not finished.
     #[error("another change of the members is not finished; ask again when it is")]
     InProgress,

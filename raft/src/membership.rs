@@ -15,7 +15,7 @@ use quorumfence_machine::{ControllerId, LogIndex};
 
 use crate::replica::Replica;
 use crate::types::{StoredMembership, TypeConfig};
-use crate::{Environment, MembershipError, Peer, Runtime};
+use crate::{Environment, MembershipError, Peer, Point, Runtime};
 
 /// A learner this close to the leader's log is caught up: replication carries more in one request.
 const PROMOTION_LAG_MAX: u64 = 64;
@@ -59,6 +59,41 @@ impl<E: Environment> Replica<E> {
         self.written(self.raft().change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), true)).await
     }
 
+    /// Takes a voter's vote away; it stays as a learner. Idempotent.
+    pub async fn demote(&self, id: ControllerId) -> Result<LogIndex, MembershipError> {
+        self.require_lead()?;
+        let stored = self.members();
+        let membership = stored.membership();
+        if membership.get_node(&id.0).is_none() {
+            return Err(MembershipError::UnknownController(id));
+        }
+        if id == self.id() {
+            return Err(MembershipError::Leads(id));
+        }
+        let voters: BTreeSet<u64> = membership.voter_ids().collect();
+        if !voters.contains(&id.0) {
+            return Ok(place(&stored));
+        }
+        if voters.len() == 1 {
+            return Err(MembershipError::LastVoter(id));
+        }
+        self.written(self.raft().change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([id.0])), true)).await
+    }
+
+    /// Removes a learner, which hears nothing more. Its id is never given again. Idempotent.
+    pub async fn remove(&self, id: ControllerId) -> Result<LogIndex, MembershipError> {
+        self.require_lead()?;
+        let stored = self.members();
+        let membership = stored.membership();
+        if membership.get_node(&id.0).is_none() {
+            return Ok(place(&stored));
+        }
+        if membership.voter_ids().any(|voter| voter == id.0) {
+            return Err(MembershipError::StillVotes(id));
+        }
+        self.written(self.raft().change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([id.0])), false)).await
+    }
+
     /// Gives the leadership to a voter, or to the one that has caught up most, and waits until this node has none.
     pub async fn hand_over(&self, to: Option<ControllerId>) -> Result<(), MembershipError> {
         self.require_lead()?;
@@ -79,6 +114,7 @@ impl<E: Environment> Replica<E> {
                 .ok_or_else(|| MembershipError::Unknown("there is no other voter".into()))?,
         };
         let mut leadership = self.leadership();
+        E::pass(Point::HandOverBeforeTransfer).await;
         self.raft().trigger().transfer_leader(target.0).await.map_err(|_| MembershipError::Stopped)?;
         let left = leadership.wait_for(|now| now.leader.as_ref().is_some_and(|leader| leader.id != self.id()));
         match E::Runtime::timeout(self.options().call_deadline.into(), left).await {
@@ -103,6 +139,7 @@ impl<E: Environment> Replica<E> {
     }
 
     async fn written(&self, change: impl Future<Output = Written<E>> + Send) -> Result<LogIndex, MembershipError> {
+        E::pass(Point::MembersBeforeChange).await;
         let Ok(written) = E::Runtime::timeout(self.options().call_deadline.into(), change).await else {
             return Err(MembershipError::Unknown("the change was not committed in time".into()));
         };

@@ -30,6 +30,8 @@ pub struct Status {
     pub snapshot: Option<LogIndex>,
     /// The last entry that left its log.
     pub purged: Option<LogIndex>,
+    /// The entry that says who votes and who listens. It need not be committed yet.
+    pub members_at: LogIndex,
     /// Who votes.
     pub voters: Vec<Peer>,
     /// Who listens.
@@ -77,6 +79,7 @@ impl<E: Environment> Replica<E> {
             applied: place(&metrics.last_applied),
             snapshot: place(&metrics.snapshot),
             purged: place(&metrics.purged),
+            members_at: place(metrics.membership_config.log_id()).unwrap_or(LogIndex(0)),
             voters,
             learners,
             followers: followers

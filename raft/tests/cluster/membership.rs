@@ -42,3 +42,25 @@ async fn a_learner_that_never_answered_is_not_promoted() {
     let lag = leader.status().followers[&ControllerId(9)].lag;
     assert_eq!(leader.promote(ControllerId(9)).await, Err(MembershipError::NotCaughtUp { id: ControllerId(9), lag }));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_leaves_by_way_of_being_a_learner() {
+    let group = Group::found(3).await;
+    let leader = group.leader().await;
+    let me = leader.id();
+    let other = ControllerId(if me.0 == 3 { 2 } else { 3 });
+    assert_eq!(leader.demote(me).await, Err(MembershipError::Leads(me)));
+    assert_eq!(leader.demote(ControllerId(9)).await, Err(MembershipError::UnknownController(ControllerId(9))));
+    assert_eq!(leader.remove(other).await, Err(MembershipError::StillVotes(other)));
+    let before = leader.status().members_at;
+    let demoted = leader.demote(other).await.unwrap();
+    assert!(demoted > before, "{demoted} {before}");
+    assert_eq!(leader.demote(other).await, Ok(leader.status().members_at), "twice changes nothing");
+    let status = leader.status();
+    assert!(status.voters.iter().all(|voter| voter.id != other) && status.voters.len() == 2);
+    assert_eq!(status.learners.iter().map(|peer| peer.id).collect::<Vec<_>>(), [other]);
+    leader.remove(other).await.unwrap();
+    assert_eq!(leader.remove(other).await, Ok(leader.status().members_at), "twice changes nothing");
+    assert!(leader.status().learners.is_empty());
+    create(leader, "after").await;
+}
