@@ -24,7 +24,7 @@ use quorumfence_machine::{
 use quorumfence_raft::{Clock, Peer, Runtime};
 use tokio::sync::{mpsc, watch};
 
-pub use self::message::{Ack, AgentMessage, Beat, ControllerMessage};
+pub use self::message::{Ack, AgentMessage, Beat, ControllerMessage, Controllers};
 use self::orders::Job;
 use crate::environment::{AgentEnvironment, Stop};
 
@@ -35,7 +35,7 @@ pub const LEASE: Millis = Millis(10_000);
 const JOBS_MAX: usize = 2048;
 
 /// Hears the whole list of controllers when it changed, to keep it for the next start. MUST NOT block for long.
-pub type Found = Box<dyn Fn(&[Peer]) + Send + Sync>;
+pub type Found = Box<dyn Fn(&Controllers) + Send + Sync>;
 
 /// What an agent is made of.
 pub struct Setup<E: AgentEnvironment> {
@@ -50,7 +50,7 @@ pub struct Setup<E: AgentEnvironment> {
     /// How long an acknowledged heartbeat counts.
     pub lease: Millis,
     /// The controllers known so far.
-    pub controllers: Vec<Peer>,
+    pub controllers: Controllers,
     /// The hypervisor.
     pub hypervisor: E::Hypervisor,
     /// Reaches controllers.
@@ -87,9 +87,9 @@ impl<E: AgentEnvironment> Agent<E> {
     pub fn start(setup: Setup<E>) -> Self {
         let (jobs, taken) = mpsc::channel(JOBS_MAX);
         let mut controllers = setup.controllers;
-        controllers.sort();
+        controllers.peers.sort();
         let mut machine = quorumfence_machine::Agent::new(setup.host.clone(), setup.boot, setup.lease);
-        let ids: BTreeSet<ControllerId> = controllers.iter().map(|peer| peer.id).collect();
+        let ids: BTreeSet<ControllerId> = controllers.peers.iter().map(|peer| peer.id).collect();
         let outputs = machine.handle(Input::Controllers(ids), setup.clock.now());
         assert!(outputs.is_empty(), "an agent without orders wants nothing done");
         let shared = Arc::new(Shared {
@@ -125,7 +125,7 @@ impl<E: AgentEnvironment> Agent<E> {
         let outbound = self.shared.outbound();
         let attending = outbound.iter().filter(|(_, line)| line.is_acknowledged).map(|(id, _)| *id).collect();
         drop(outbound);
-        Status { admitted, lease_left, attending, controllers: self.shared.controllers.borrow().to_vec() }
+        Status { admitted, lease_left, attending, controllers: self.shared.controllers.borrow().peers.clone() }
     }
 
     /// Ends the tasks and waits for them. An order that the hypervisor is carrying out is given up.
@@ -170,7 +170,7 @@ struct Shared<E: AgentEnvironment> {
     found: Found,
     jobs: mpsc::Sender<Job>,
     report: watch::Sender<Option<Arc<AgentReport>>>,
-    controllers: watch::Sender<Arc<[Peer]>>,
+    controllers: watch::Sender<Arc<Controllers>>,
     stop: Stop,
     machine: Mutex<quorumfence_machine::Agent>,
     outbound: Mutex<BTreeMap<ControllerId, Line>>,
@@ -222,12 +222,16 @@ impl<E: AgentEnvironment> Shared<E> {
         }
     }
 
-    /// Takes the list of controllers that a controller told.
-    fn learn(&self, controllers: &Arc<[Peer]>) {
-        if controllers.is_empty() || **self.controllers.borrow() == **controllers {
+    /// Takes the list of controllers that a controller told, unless it is older than what is known.
+    fn learn(&self, controllers: &Arc<Controllers>) {
+        let is_news = {
+            let known = self.controllers.borrow();
+            !controllers.peers.is_empty() && controllers.at >= known.at && **known != **controllers
+        };
+        if !is_news {
             return;
         }
-        let ids = controllers.iter().map(|peer| peer.id).collect();
+        let ids = controllers.peers.iter().map(|peer| peer.id).collect();
         self.handle(Input::Controllers(ids));
         (self.found)(controllers);
         self.controllers.send_replace(Arc::clone(controllers));

@@ -16,10 +16,11 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State, Vote, judge, suspects};
-use quorumfence_raft::{Clock, Leadership, Peer, ProposeError, Runtime};
+use quorumfence_raft::{Clock, Leadership, Peer, Point, ProposeError, Runtime};
 use tokio::sync::watch::Receiver;
 
 use self::ballot::Ballot;
+use crate::agent::Controllers;
 use crate::controller::{Kind, Mark, Shared, differs};
 use crate::environment::Environment;
 use crate::evidence::{bmc, reach};
@@ -154,7 +155,14 @@ impl<E: Environment> Watch<E> {
             if ask.why == bmc::Why::Suspect {
                 self.shared.note(&ask.host, None, Kind::BmcAsked);
             }
-            self.bmc_looks.push(bmc::look(self.shared.devices.clone(), ask, deadline).boxed());
+            let devices = self.shared.devices.clone();
+            let look = async move {
+                E::pass(Point::EvidenceBeforeLook).await;
+                let seen = bmc::look(devices, ask, deadline).await;
+                E::pass(Point::EvidenceAfterLook).await;
+                seen
+            };
+            self.bmc_looks.push(look.boxed());
         }
         for ask in judged.reach {
             self.looks.push(reach::look(self.shared.probes.clone(), ask).boxed());
@@ -202,9 +210,11 @@ impl<E: Environment> Watch<E> {
         }
         let (replica, me) = (self.shared.replica.clone(), self.me);
         let cast = async move {
+            E::pass(Point::VotesBeforeCast).await;
             let change = Change::Votes { controller: me, votes: votes.clone() };
             let proposed = replica.propose(Actor::Controller(me), None, change);
             let ended = E::Runtime::timeout(CAST_DEADLINE, proposed).await.ok();
+            E::pass(Point::VotesAfterCast).await;
             (votes, ended.map(|proposed| proposed.map(|(at, _)| at)))
         };
         self.casts.push(cast.boxed());
@@ -275,8 +285,9 @@ impl<E: Environment> Watch<E> {
         peers.sort();
         peers.dedup();
         let mut board = self.shared.board();
-        if *board.peers != *peers {
-            board.peers = peers.into();
+        let controllers = Controllers { at: status.members_at, peers };
+        if *board.peers != controllers {
+            board.peers = Arc::new(controllers);
         }
     }
 }

@@ -8,7 +8,7 @@ use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{Input, Millis};
-use quorumfence_raft::{Clock, Peer, Runtime};
+use quorumfence_raft::{Clock, Peer, Point, Runtime};
 use tokio::sync::mpsc;
 
 use super::{AgentMessage, Beat, ControllerMessage, Line, Shared};
@@ -41,13 +41,13 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
     loop {
         let controllers = Arc::clone(&known.borrow_and_update());
         open.retain(|peer, handle| {
-            let stays = controllers.contains(peer);
+            let stays = controllers.peers.contains(peer);
             if !stays {
                 handle.abort();
             }
             stays
         });
-        for peer in controllers.iter().take(LINKS_MAX) {
+        for peer in controllers.peers.iter().take(LINKS_MAX) {
             if !open.contains_key(peer) {
                 let (handle, registration) = AbortHandle::new_pair();
                 open.insert(peer.clone(), handle);
@@ -79,6 +79,7 @@ async fn keep<E: AgentEnvironment>(shared: Arc<Shared<E>>, peer: Peer) {
 async fn attend<E: AgentEnvironment>(shared: &Arc<Shared<E>>, peer: &Peer) -> bool {
     let (messages, outbound) = mpsc::channel(LINE_MAX);
     let (deliver, inbound) = mpsc::channel(LINE_MAX);
+    E::pass(Point::AgentBeforeCall).await;
     let mut conversation = Conversation::begin(shared, peer, messages, inbound);
     let ended = tokio::select! {
         biased;

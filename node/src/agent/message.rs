@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorumfence_machine::{AgentReport, Answer, BootId, Millis, Order};
+use quorumfence_machine::{AgentReport, Answer, BootId, LogIndex, Millis, Order};
 use quorumfence_raft::Peer;
 
 /// From an agent.
@@ -38,6 +38,16 @@ pub enum ControllerMessage {
     Order(Order),
 }
 
+/// Who the controllers are, and since when.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Controllers {
+    /// The entry of the log that says so. A controller that lags tells of an older one, and that is not to be believed: a
+    /// list from before all present members would leave nobody to call.
+    pub at: LogIndex,
+    /// The controllers, sorted by id.
+    pub peers: Vec<Peer>,
+}
+
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ack {
@@ -47,8 +57,8 @@ pub struct Ack {
     pub sent: Millis,
     /// The boot of this host that the log admits; `None` while none is.
     pub admitted: Option<BootId>,
-    /// The controllers, sorted by id. Empty when they are those of the last answer on this stream.
-    pub controllers: Arc<[Peer]>,
+    /// The controllers. Empty when they are those of the last answer on this stream.
+    pub controllers: Arc<Controllers>,
     /// How often heartbeats are wanted.
     pub heartbeat_interval: Millis,
 }

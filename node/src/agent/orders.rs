@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures_util::{FutureExt, StreamExt, stream};
 use quorumfence_drivers::order::{Hypervisor, StartOrder};
 use quorumfence_machine::{Action, Doubt, Holder, Input, InstanceId, InstanceState, Order, Outcome};
-use quorumfence_raft::{Peer, Runtime};
+use quorumfence_raft::{Peer, Point, Runtime};
 use tokio::sync::mpsc;
 
 use super::Shared;
@@ -41,7 +41,12 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>, jobs: mpsc:
         let shared = Arc::clone(&shared);
         async move {
             let input = match job {
-                Job::Ask { instance } => Input::Holder { instance, holder: ask(&shared, instance).await },
+                Job::Ask { instance } => {
+                    E::pass(Point::AgentBeforeHolder).await;
+                    let holder = ask(&shared, instance).await;
+                    E::pass(Point::AgentAfterHolder).await;
+                    Input::Holder { instance, holder }
+                }
                 Job::Carry { order } => {
                     let (instance, token) = (order.instance, order.token);
                     Input::Hypervisor { instance, token, outcome: carry(&shared, order).await }
@@ -61,7 +66,7 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>, jobs: mpsc:
 async fn ask<E: AgentEnvironment>(shared: &Shared<E>, instance: InstanceId) -> Outcome<Option<Holder>> {
     let known = Arc::clone(&shared.controllers.borrow());
     let acknowledged = |peer: &Peer| shared.outbound().get(&peer.id).is_some_and(|line| line.is_acknowledged);
-    let (near, far): (Vec<&Peer>, Vec<&Peer>) = known.iter().partition(|peer| acknowledged(peer));
+    let (near, far): (Vec<&Peer>, Vec<&Peer>) = known.peers.iter().partition(|peer| acknowledged(peer));
     for peer in near.into_iter().chain(far) {
         match shared.link.holder(peer, instance, HOLDER_DEADLINE).await {
             answer @ Outcome::Observed(_) => return answer,
@@ -77,6 +82,10 @@ async fn ask<E: AgentEnvironment>(shared: &Shared<E>, instance: InstanceId) -> O
 async fn carry<E: AgentEnvironment>(shared: &Shared<E>, order: Order) -> Outcome<InstanceState> {
     let Order { token, instance, boot: _, action } = order;
     let hypervisor = &shared.hypervisor;
+    let (before, after) = match &action {
+        Action::Start { .. } => (Point::AgentBeforeStart, Point::AgentAfterStart),
+        Action::Stop => (Point::AgentBeforeStop, Point::AgentAfterStop),
+    };
     let carried = async {
         match action {
             Action::Start { definition } => {
@@ -85,5 +94,8 @@ async fn carry<E: AgentEnvironment>(shared: &Shared<E>, order: Order) -> Outcome
             Action::Stop => hypervisor.stop(instance, CARRY_DEADLINE).await,
         }
     };
-    E::Runtime::timeout(CARRY_DEADLINE + GRACE, carried).await.unwrap_or(Outcome::Unknown(Doubt::Timeout))
+    E::pass(before).await;
+    let carried = E::Runtime::timeout(CARRY_DEADLINE + GRACE, carried).await;
+    E::pass(after).await;
+    carried.unwrap_or(Outcome::Unknown(Doubt::Timeout))
 }

@@ -18,7 +18,7 @@
 use std::path::{Path, PathBuf};
 
 use quorumfence_drivers::secret::{ClusterKey, Secret};
-use quorumfence_machine::{ClusterId, ControllerId, HostId};
+use quorumfence_machine::{ClusterId, ControllerId, HostId, LogIndex};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -131,6 +131,9 @@ pub struct AgentDescription {
     pub host: HostId,
     /// The controllers, as they were known last; sorted by id.
     pub controllers: Vec<ControllerAddress>,
+    /// The entry of the log that named them; 0 where none did.
+    #[serde(default)]
+    pub controllers_at: LogIndex,
 }
 
 /// Where a controller is reached.
@@ -287,9 +290,10 @@ impl AgentDirectory {
     }
 
     /// Remembers where the controllers are, for the next start.
-    pub fn remember(&self, controllers: &[ControllerAddress]) -> Result<(), Error> {
+    pub fn remember(&self, at: LogIndex, controllers: &[ControllerAddress]) -> Result<(), Error> {
         let mut description = self.description()?;
         description.controllers = controllers.to_vec();
+        description.controllers_at = at;
         description.controllers.sort();
         Ok(file::replace(&self.root.join(IDENTITY), to_toml(&description).as_bytes(), Readers::Everyone)?)
     }

@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
 use quorumfence_machine::{AgentReport, Answer, BootId, HostId, Millis, Order, State};
-use quorumfence_raft::{Clock, Peer};
+use quorumfence_raft::Clock;
 use tokio::sync::mpsc;
 
 use super::Shared;
 use super::board::Question;
 use super::inventory;
-use crate::agent::{Ack, AgentMessage, Beat, ControllerMessage};
+use crate::agent::{Ack, AgentMessage, Beat, ControllerMessage, Controllers};
 use crate::environment::Environment;
 
 /// Orders that wait for one agent's connection; the leader sends what did not fit again.
@@ -65,7 +65,7 @@ struct Seat<E: Environment> {
     shared: Arc<Shared<E>>,
     host: HostId,
     number: u64,
-    told: Option<Arc<[Peer]>>,
+    told: Option<Arc<Controllers>>,
 }
 
 impl<E: Environment> Drop for Seat<E> {

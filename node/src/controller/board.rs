@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorumfence_machine::{AgentReport, HostId, InstanceId, InstanceState, Millis, Order, Outcome, Token, View};
-use quorumfence_raft::Peer;
 use tokio::sync::mpsc;
 
 use super::Readiness;
+use crate::agent::Controllers;
 
 /// What one controller knows and does not replicate.
 #[derive(Debug, Default)]
@@ -22,8 +22,8 @@ pub(crate) struct Board {
     pub(crate) readiness: BTreeMap<HostId, Readiness>,
     /// Who waits for which answer of an agent.
     pub(crate) waiting: BTreeMap<Question, mpsc::Sender<Outcome<InstanceState>>>,
-    /// The members of the group, sorted by id.
-    pub(crate) peers: Arc<[Peer]>,
+    /// The members of the group.
+    pub(crate) peers: Arc<Controllers>,
     /// Whether the controller ended.
     pub(crate) closed: bool,
     seats: u64,

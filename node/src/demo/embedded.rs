@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 use quorumfence_drivers::lab::{BmcMode, Happening, Laboratory, LaboratoryBmc, Pace};
 use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
-    Actor, BootId, Change, ControllerId, Device, Driver, Enrolment, HostId, InstanceId, InstanceState, Level, Millis,
-    Outcome, Refusal, SegmentId, SystemUuid, WallMillis,
+    Actor, BootId, Change, ControllerId, Device, Driver, Enrolment, HostId, InstanceId, InstanceState, Level, LogIndex,
+    Millis, Outcome, Refusal, SegmentId, SystemUuid, WallMillis,
 };
 use quorumfence_raft::{Folder, Grpc, Peer, Replica, Rocks, SystemClock, TokioRuntime};
 use tokio::runtime::Runtime;
@@ -26,7 +26,7 @@ use super::console::Console;
 use super::hosts::GuestRun;
 use super::shell::Shell;
 use super::stage::{BmcAccess, Guest, Stage, wall_at};
-use crate::agent::{Agent, LEASE, Setup};
+use crate::agent::{Agent, Controllers, LEASE, Setup};
 use crate::cli::{Exit, Failure};
 use crate::cluster::directory::AgentDirectory;
 use crate::config;
@@ -266,7 +266,7 @@ impl Stage for Embedded {
                 system_uuid: Some(host.machine),
                 memory_mib: 4096,
                 lease: LEASE,
-                controllers: peers.clone(),
+                controllers: Controllers { at: LogIndex(0), peers: peers.clone() },
                 hypervisor,
                 link: Cable::new(GrpcLink::new(identity), host.plugged.subscribe()),
                 clock: SystemClock,

@@ -4,11 +4,11 @@ use std::path::{Path, PathBuf};
 
 use quorumfence_drivers::fencing::identity::known;
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
-use quorumfence_machine::{BootId, HostId, ParseError, SystemUuid};
+use quorumfence_machine::{BootId, HostId, LogIndex, ParseError, SystemUuid};
 use quorumfence_raft::{Peer, SystemClock};
 
 use super::{GrpcLink, Production, told_to_stop};
-use crate::agent::{Agent, LEASE, Setup};
+use crate::agent::{Agent, Controllers, LEASE, Setup};
 use crate::cluster::directory::{self, AgentDirectory, ControllerAddress};
 use crate::config;
 
@@ -73,8 +73,10 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
     if description.host != config.host {
         return Err(Error::OtherHost { configured: config.host.clone(), joined: description.host });
     }
-    let known_controllers =
-        if config.controllers.is_empty() { description.controllers } else { config.controllers.clone() };
+    let (at, known_controllers) = match config.controllers.as_slice() {
+        [] => (description.controllers_at, description.controllers),
+        named => (LogIndex(0), named.to_vec()),
+    };
     if known_controllers.is_empty() {
         return Err(Error::NoController);
     }
@@ -88,7 +90,10 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
         system_uuid,
         memory_mib: memory_mib(Path::new("/proc/meminfo"))?,
         lease: LEASE,
-        controllers: known_controllers.into_iter().map(|known| Peer { id: known.id, address: known.address }).collect(),
+        controllers: Controllers {
+            at,
+            peers: known_controllers.into_iter().map(|known| Peer { id: known.id, address: known.address }).collect(),
+        },
         hypervisor: Libvirt::new(&config.hypervisor),
         link: GrpcLink::new(identity),
         clock: SystemClock,
@@ -112,10 +117,10 @@ impl Running {
     }
 }
 
-fn remember(directory: &AgentDirectory, controllers: &[Peer]) {
+fn remember(directory: &AgentDirectory, controllers: &Controllers) {
     let addresses: Vec<ControllerAddress> =
-        controllers.iter().map(|peer| ControllerAddress { id: peer.id, address: peer.address.clone() }).collect();
-    if let Err(error) = directory.remember(&addresses) {
+        controllers.peers.iter().map(|peer| ControllerAddress { id: peer.id, address: peer.address.clone() }).collect();
+    if let Err(error) = directory.remember(controllers.at, &addresses) {
         tracing::warn!(%error, "the controllers' addresses were not saved; the next start begins from older ones");
     }
 }

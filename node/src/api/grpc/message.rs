@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use quorumfence_machine::{BootId, ControllerId, Millis};
+use quorumfence_machine::{BootId, ControllerId, LogIndex, Millis};
 use quorumfence_proto::convert::{self, Error};
 use quorumfence_proto::pb;
 use quorumfence_proto::pb::agent_message::Kind as FromAgent;
 use quorumfence_proto::pb::controller_message::Kind as FromController;
 use quorumfence_raft::Peer;
 
-use crate::agent::{Ack, AgentMessage, Beat, ControllerMessage};
+use crate::agent::{Ack, AgentMessage, Beat, ControllerMessage, Controllers};
 
 pub(crate) fn agent_to_wire(message: AgentMessage) -> pb::AgentMessage {
     let kind = match message {
@@ -46,8 +46,9 @@ pub(crate) fn controller_to_wire(message: ControllerMessage) -> pb::ControllerMe
             sequence: ack.sequence,
             sent_ms: ack.sent.0,
             admitted: ack.admitted.map(|boot| boot.0.to_vec()),
-            controllers: ack.controllers.iter().map(super::refusal::peer).collect(),
+            controllers: ack.controllers.peers.iter().map(super::refusal::peer).collect(),
             heartbeat_interval_ms: ack.heartbeat_interval.0,
+            controllers_at: ack.controllers.at.0,
         }),
         ControllerMessage::Order(order) => FromController::Order(order.into()),
     };
@@ -64,7 +65,10 @@ pub(crate) fn controller_from_wire(message: pb::ControllerMessage) -> Result<Opt
                 sequence: ack.sequence,
                 sent: Millis(ack.sent_ms),
                 admitted: admitted.map(BootId),
-                controllers: peers.map(|peer| Peer { id: ControllerId(peer.id), address: peer.address }).collect(),
+                controllers: Arc::new(Controllers {
+                    at: LogIndex(ack.controllers_at),
+                    peers: peers.map(|peer| Peer { id: ControllerId(peer.id), address: peer.address }).collect(),
+                }),
                 heartbeat_interval: Millis(ack.heartbeat_interval_ms),
             }))
         }
@@ -76,7 +80,7 @@ pub(crate) fn controller_from_wire(message: pb::ControllerMessage) -> Result<Opt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use quorumfence_machine::{Answer, Doubt, InstanceId, LogIndex, Order, Outcome, Token};
+    use quorumfence_machine::{Answer, Doubt, InstanceId, Order, Outcome, Token};
 
     #[test]
     fn messages_survive_the_wire() {
@@ -93,7 +97,10 @@ mod tests {
             sequence: 7,
             sent: Millis(9),
             admitted: Some(BootId([3; 16])),
-            controllers: [Peer { id: ControllerId(1), address: "a:1".into() }].into(),
+            controllers: Arc::new(Controllers {
+                at: LogIndex(9),
+                peers: vec![Peer { id: ControllerId(1), address: "a:1".into() }],
+            }),
             heartbeat_interval: Millis(200),
         };
         let order = Order {

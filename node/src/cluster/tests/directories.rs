@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use quorumfence_drivers::secret::ClusterKey;
-use quorumfence_machine::ControllerId;
+use quorumfence_machine::{ControllerId, LogIndex};
 
 use super::super::authority::Authority;
 use super::super::directory::{
@@ -173,16 +173,21 @@ fn an_agent_remembers_its_controllers_in_order() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let root = place.path().join("agent");
     let authority = authority();
-    let description =
-        AgentDescription { cluster: cluster(), host: "h1".parse().expect("a host"), controllers: vec![address(1)] };
+    let description = AgentDescription {
+        cluster: cluster(),
+        host: "h1".parse().expect("a host"),
+        controllers: vec![address(1)],
+        controllers_at: LogIndex(0),
+    };
     let identity = member(&authority, &peer("h1.agent"));
     AgentDirectory::create(&root, &description, &identity).expect("nothing is there");
 
     let directory = AgentDirectory::open(&root).expect("an agent lives there");
     assert_eq!(directory.description().expect("who it is"), description);
     assert_eq!(directory.identity().expect("its identity").peer(), &peer("h1.agent"));
-    directory.remember(&[address(3), address(2)]).expect("it can be written");
-    assert_eq!(directory.description().expect("who it is").controllers, [address(2), address(3)]);
+    directory.remember(LogIndex(7), &[address(3), address(2)]).expect("it can be written");
+    let remembered = directory.description().expect("who it is");
+    assert_eq!((remembered.controllers_at, remembered.controllers), (LogIndex(7), vec![address(2), address(3)]));
     let error = AgentDirectory::create(&root, &description, &identity).expect_err("one lives there");
     assert!(matches!(error, Error::Occupied { found: "identity.toml", .. }), "{error}");
 }

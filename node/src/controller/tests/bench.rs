@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use quorumfence_drivers::order::{Domain, FenceDevice, FenceSession, Hypervisor, StartOrder};
 use quorumfence_machine::{
-    Actor, BootId, Device, Doubt, Holder, HostId, InstanceId, InstanceState, Millis, Outcome, Power, Settings,
-    SystemUuid,
+    Actor, BootId, Device, Doubt, Holder, HostId, InstanceId, InstanceState, LogIndex, Millis, Outcome, Power,
+    Settings, SystemUuid,
 };
 use quorumfence_raft::{
     CallError, Expect, Fatal, Folder, Identity, Lane, Options, Peer, Replica, Request, Response, Rocks, SystemClock,
@@ -17,7 +17,7 @@ use quorumfence_raft::{
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
 
-use crate::agent::{self, Agent, AgentMessage, ControllerMessage, LEASE};
+use crate::agent::{self, Agent, AgentMessage, ControllerMessage, Controllers, LEASE};
 use crate::controller::{Controller, Setup};
 use crate::environment::{AgentEnvironment, Devices, Environment, Link, LinkError, Probes};
 use crate::sample::{ME, boot, founding, host};
@@ -280,7 +280,7 @@ impl World {
             system_uuid: None,
             memory_mib: 16_384,
             lease: LEASE,
-            controllers: vec![Peer { id: ME, address: "c1:1".into() }],
+            controllers: Controllers { at: LogIndex(0), peers: vec![Peer { id: ME, address: "c1:1".into() }] },
             hypervisor: self.lab.machine(id),
             link: Direct { controller: self.controller.clone(), host: id.clone() },
             clock: SystemClock,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use quorumfence_machine::{ClusterId, HostId};
+use quorumfence_machine::{ClusterId, HostId, LogIndex};
 use quorumfence_proto::{convert, pb};
 use serde::Serialize;
 
@@ -60,7 +60,12 @@ pub(super) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let admitted = join(&args.target, joiner, |_| Ok(Peer::Agent(args.host.clone())), globals.timeout).await?;
     let cluster = convert::uuid(admitted.reply.cluster.clone(), "cluster");
     let cluster = ClusterId(cluster.map_err(|error| Failure::of(Exit::Failed, &error))?);
-    let description = AgentDescription { cluster, host: args.host.clone(), controllers: controllers(&admitted.reply) };
+    let description = AgentDescription {
+        cluster,
+        host: args.host.clone(),
+        controllers: controllers(&admitted.reply),
+        controllers_at: LogIndex(0),
+    };
     AgentDirectory::create(&args.data_dir, &description, &admitted.identity)
         .map_err(|error| Failure::of(Exit::Failed, &error))?;
     let config = config::Agent { hypervisor: args.hypervisor, ..config::Agent::new(args.data_dir, args.host.clone()) };
