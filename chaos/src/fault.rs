@@ -6,6 +6,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use quorumfence_machine::{ControllerId, HostId, Millis};
+use quorumfence_raft::Point;
 
 pub use parse::{Error, duration};
 
@@ -50,6 +51,8 @@ pub enum Fault {
     Hypervisor(HostId, HypervisorTrouble),
     /// A person does something.
     Operator(Deed),
+    /// The members of the group change.
+    Member(Member),
     /// Everything works again: lines, disks, BMCs, hypervisors; stopped controllers and hosts start.
     Heal,
 }
@@ -80,6 +83,10 @@ pub enum Blow {
     Snapshot,
     /// It is asked to hand the leadership over.
     HandOver,
+    /// The next of its tasks that comes by a stall point stands there for so long.
+    Stall(Point, Millis),
+    /// Its process is killed, and its disk is empty from then on.
+    Wipe,
 }
 
 /// How a disk behaves.
@@ -93,6 +100,19 @@ pub enum DiskTrouble {
     FailSync,
     /// There is no space left.
     Full,
+    /// One bit changed on the platter, in what the disk holds of this kind.
+    Flip(Kept),
+}
+
+/// What a controller's disk holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    /// Entries of the log.
+    Log,
+    /// The vote and the log's borders.
+    Meta,
+    /// Records of the state.
+    Records,
 }
 
 /// Somewhere on the network.
@@ -130,6 +150,8 @@ pub enum HostBlow {
     Freeze(Millis),
     /// Its agent starts anew; the host and its instances go on.
     RestartAgent,
+    /// The next task of its agent that comes by a stall point stands there for so long.
+    Stall(Point, Millis),
 }
 
 /// How a BMC behaves.
@@ -168,6 +190,19 @@ pub enum HypervisorTrouble {
     LosesAnswer,
     /// It obeys so much later, whether or not somebody waits.
     Late(Millis),
+}
+
+/// How the group of controllers changes. Tried until it is done, as a person would.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Member {
+    /// Another controller joins and becomes a voter.
+    Add,
+    /// A voter becomes a learner.
+    Demote(ControllerId),
+    /// A learner becomes a voter.
+    Promote(ControllerId),
+    /// A controller leaves for good; its machine is switched off.
+    Remove(ControllerId),
 }
 
 /// What a person does.
@@ -215,6 +250,10 @@ impl fmt::Display for Fault {
             Self::Bmc(host, trouble) => write!(f, "bmc {host} {trouble}"),
             Self::Hypervisor(host, trouble) => write!(f, "hypervisor {host} {trouble}"),
             Self::Operator(deed) => write!(f, "operator {deed}"),
+            Self::Member(Member::Add) => f.write_str("member add"),
+            Self::Member(Member::Demote(id)) => write!(f, "member demote {}", id.0),
+            Self::Member(Member::Promote(id)) => write!(f, "member promote {}", id.0),
+            Self::Member(Member::Remove(id)) => write!(f, "member remove {}", id.0),
             Self::Heal => f.write_str("heal"),
         }
     }
@@ -251,6 +290,8 @@ impl fmt::Display for Blow {
             Self::Pause(time) => write!(f, "pause {}", Time(*time)),
             Self::Snapshot => f.write_str("snapshot"),
             Self::HandOver => f.write_str("hand-over"),
+            Self::Stall(point, time) => write!(f, "stall {point} {}", Time(*time)),
+            Self::Wipe => f.write_str("wipe"),
         }
     }
 }
@@ -262,6 +303,9 @@ impl fmt::Display for DiskTrouble {
             Self::Slow(time) => write!(f, "slow {}", Time(*time)),
             Self::FailSync => f.write_str("fail-sync"),
             Self::Full => f.write_str("full"),
+            Self::Flip(Kept::Log) => f.write_str("flip log"),
+            Self::Flip(Kept::Meta) => f.write_str("flip meta"),
+            Self::Flip(Kept::Records) => f.write_str("flip records"),
         }
     }
 }
@@ -284,6 +328,7 @@ impl fmt::Display for HostBlow {
             Self::Reboot => f.write_str("reboot"),
             Self::Freeze(time) => write!(f, "freeze {}", Time(*time)),
             Self::RestartAgent => f.write_str("restart-agent"),
+            Self::Stall(point, time) => write!(f, "stall {point} {}", Time(*time)),
         }
     }
 }

@@ -9,10 +9,16 @@ mod storm;
 use std::collections::BTreeSet;
 
 use quorumfence_machine::{ControllerId, HostId, Millis};
+use quorumfence_raft::Point;
 
 use crate::chance::Chance;
-use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
+use crate::fault::{
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Member, Place, Weather, Which,
+};
 use crate::swarm::{Kind, Plan};
+
+/// No group grows beyond this.
+const CONTROLLERS_MAX: usize = 6;
 
 /// What the nemesis sees of the cluster.
 #[derive(Debug, Clone, Default)]
@@ -96,6 +102,9 @@ impl Nemesis {
             Kind::Hosts => self.host(sight),
             Kind::Bmcs => self.bmc(sight),
             Kind::Hypervisors => self.hypervisor(sight),
+            Kind::Stalls => self.stall(sight),
+            Kind::Members => self.member(sight),
+            Kind::Damage => self.damage(sight),
             Kind::People => self.person(sight),
         };
         let Some((fault, end)) = blow else { return };
@@ -175,7 +184,7 @@ impl Nemesis {
                 let start = Fault::Controller(Which::One(id), Blow::Start);
                 Some((Fault::Disk(id, trouble), Some((after, start))))
             }
-            DiskTrouble::Slow(_) | DiskTrouble::Works => {
+            DiskTrouble::Slow(_) | DiskTrouble::Works | DiskTrouble::Flip(_) => {
                 Some((Fault::Disk(id, trouble), Some((after, Fault::Disk(id, DiskTrouble::Works)))))
             }
         }
@@ -225,6 +234,47 @@ impl Nemesis {
         let after = self.chance.time(Millis(1000), Millis(30_000));
         let end = Fault::Hypervisor(host.clone(), HypervisorTrouble::Works);
         Some((Fault::Hypervisor(host, trouble), Some((after, end))))
+    }
+
+    /// Half of the time long enough for an election, sometimes past the life of a permit.
+    fn stall(&mut self, sight: &Sight) -> Option<Blowing> {
+        let point = *self.chance.pick(Point::ALL)?;
+        let longest = if self.chance.percent(30) { Millis(60_000) } else { Millis(6000) };
+        let time = self.chance.time(Millis(200), longest);
+        let fault = if point.is_of_agents() {
+            Fault::Host(host(&mut self.chance, sight)?, HostBlow::Stall(point, time))
+        } else {
+            Fault::Controller(Which::One(controller(&mut self.chance, sight)?), Blow::Stall(point, time))
+        };
+        Some((fault, None))
+    }
+
+    fn member(&mut self, sight: &Sight) -> Option<Blowing> {
+        let id = controller(&mut self.chance, sight)?;
+        let after = self.chance.time(Millis(500), Millis(15_000));
+        match self.chance.below(4) {
+            0 | 1 if sight.controllers.len() < CONTROLLERS_MAX => Some((Fault::Member(Member::Add), None)),
+            0 | 1 => Some((Fault::Member(Member::Remove(id)), None)),
+            2 => Some((Fault::Member(Member::Demote(id)), Some((after, Fault::Member(Member::Promote(id)))))),
+            _ => Some((Fault::Member(Member::Remove(id)), Some((after, Fault::Member(Member::Add))))),
+        }
+    }
+
+    /// A damaged controller is started again, here or when all is healed: it must refuse, or never read what is wrong.
+    fn damage(&mut self, sight: &Sight) -> Option<Blowing> {
+        let id = controller(&mut self.chance, sight)?;
+        let after = self.chance.time(Millis(100), Millis(10_000));
+        let kept = match self.chance.below(4) {
+            0 => {
+                let start = Fault::Controller(Which::One(id), Blow::Start);
+                return Some((Fault::Controller(Which::One(id), Blow::Wipe), Some((after, start))));
+            }
+            1 => Kept::Log,
+            2 => Kept::Meta,
+            _ => Kept::Records,
+        };
+        let end = Fault::Controller(Which::One(id), Blow::PowerCut);
+        Some((Fault::Disk(id, DiskTrouble::Flip(kept)), Some((after, end))))
     }
 
     fn person(&mut self, sight: &Sight) -> Option<Blowing> {

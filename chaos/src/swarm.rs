@@ -59,13 +59,19 @@ pub enum Kind {
     Bmcs,
     /// Hypervisors that misbehave.
     Hypervisors,
+    /// Tasks that stand still at a named point of the product.
+    Stalls,
+    /// Controllers that join, leave and change their voice.
+    Members,
+    /// Disks that lose everything, or one bit.
+    Damage,
     /// People: arm, disarm, maintenance, confirmation; snapshots and a leader that hands over.
     People,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::Crashes,
         Self::Pauses,
         Self::Cuts,
@@ -75,6 +81,9 @@ impl Kind {
         Self::Hosts,
         Self::Bmcs,
         Self::Hypervisors,
+        Self::Stalls,
+        Self::Members,
+        Self::Damage,
         Self::People,
     ];
 }

@@ -3,8 +3,11 @@
 use std::str::FromStr;
 
 use quorumfence_machine::{ControllerId, HostId, Millis};
+use quorumfence_raft::Point;
 
-use super::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
+use super::{
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Member, Place, Weather, Which,
+};
 
 /// A text that is no fault.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,6 +44,7 @@ fn read(words: &mut Words<'_>) -> Result<Fault, String> {
         "bmc" => Ok(Fault::Bmc(host(words)?, bmc_trouble(words)?)),
         "hypervisor" => Ok(Fault::Hypervisor(host(words)?, hypervisor_trouble(words)?)),
         "operator" => deed(words).map(Fault::Operator),
+        "member" => member(words).map(Fault::Member),
         "heal" => Ok(Fault::Heal),
         other => Err(format!("nothing is called '{other}'")),
     }
@@ -107,7 +111,38 @@ fn blow(words: &mut Words<'_>) -> Result<Blow, String> {
         "pause" => time(words).map(Blow::Pause),
         "snapshot" => Ok(Blow::Snapshot),
         "hand-over" => Ok(Blow::HandOver),
+        "stall" => stall(words, false).map(|(point, time)| Blow::Stall(point, time)),
+        "wipe" => Ok(Blow::Wipe),
         other => Err(format!("'{other}' happens to no controller")),
+    }
+}
+
+fn stall(words: &mut Words<'_>, of_agents: bool) -> Result<(Point, Millis), String> {
+    let point: Point =
+        words.next("a stall point")?.parse().map_err(|error: quorumfence_raft::UnknownPoint| error.to_string())?;
+    match (of_agents, point.is_of_agents()) {
+        (true, false) => Err(format!("agents never come by {point}")),
+        (false, true) => Err(format!("controllers never come by {point}")),
+        (true, true) | (false, false) => Ok((point, time(words)?)),
+    }
+}
+
+fn kept(words: &mut Words<'_>) -> Result<Kept, String> {
+    match words.next("what the disk holds: log, meta or records")? {
+        "log" => Ok(Kept::Log),
+        "meta" => Ok(Kept::Meta),
+        "records" => Ok(Kept::Records),
+        other => Err(format!("no disk holds '{other}': log, meta or records")),
+    }
+}
+
+fn member(words: &mut Words<'_>) -> Result<Member, String> {
+    match words.next("how the members change")? {
+        "add" => Ok(Member::Add),
+        "demote" => controller(words).map(Member::Demote),
+        "promote" => controller(words).map(Member::Promote),
+        "remove" => controller(words).map(Member::Remove),
+        other => Err(format!("no members '{other}': add, demote, promote or remove")),
     }
 }
 
@@ -117,6 +152,7 @@ fn disk_trouble(words: &mut Words<'_>) -> Result<DiskTrouble, String> {
         "slow" => time(words).map(DiskTrouble::Slow),
         "fail-sync" => Ok(DiskTrouble::FailSync),
         "full" => Ok(DiskTrouble::Full),
+        "flip" => kept(words).map(DiskTrouble::Flip),
         other => Err(format!("no disk is '{other}'")),
     }
 }
@@ -155,6 +191,7 @@ fn host_blow(words: &mut Words<'_>) -> Result<HostBlow, String> {
         "reboot" => Ok(HostBlow::Reboot),
         "freeze" => time(words).map(HostBlow::Freeze),
         "restart-agent" => Ok(HostBlow::RestartAgent),
+        "stall" => stall(words, true).map(|(point, time)| HostBlow::Stall(point, time)),
         other => Err(format!("'{other}' happens to no host")),
     }
 }

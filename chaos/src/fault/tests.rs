@@ -1,7 +1,7 @@
 use super::*;
 
 /// One of each kind, as scripts write it.
-const ALL: [&str; 46] = [
+const ALL: [&str; 56] = [
     "controller 2 kill",
     "controller leader power-cut",
     "controller all power-cut",
@@ -9,6 +9,16 @@ const ALL: [&str; 46] = [
     "controller leader pause 2500ms",
     "controller 3 snapshot",
     "controller leader hand-over",
+    "controller leader stall fence-after-permit 5s",
+    "controller 2 wipe",
+    "host host2 stall agent-before-start 1500ms",
+    "disk 1 flip log",
+    "disk 1 flip meta",
+    "disk 2 flip records",
+    "member add",
+    "member demote 3",
+    "member promote 3",
+    "member remove 3",
     "disk 1 works",
     "disk 1 slow 200ms",
     "disk 1 fail-sync",
@@ -71,6 +81,10 @@ fn what_is_no_fault_is_refused_with_the_word_that_is_wrong() {
         ("cut host host1 host host2", "'host' stands where '->' belongs"),
         ("weather loss 101% duplicate 0% delay 0s", "'101%' is above 100%"),
         ("clock 1 500", "'500' is no jump such as +500ms"),
+        ("controller 1 stall nowhere 5s", "there is no stall point 'nowhere'"),
+        ("controller 1 stall agent-before-start 5s", "controllers never come by agent-before-start"),
+        ("host host1 stall fence-after-permit 5s", "agents never come by fence-after-permit"),
+        ("disk 1 flip coin", "no disk holds 'coin': log, meta or records"),
         ("isolate rack 1", "'rack' is no place: controller, host or bmc"),
     ] {
         assert_eq!(text.parse::<Fault>().unwrap_err().why, why, "{text}");

@@ -5,6 +5,7 @@ pub mod disk;
 pub mod environment;
 mod hosts;
 mod inflict;
+mod members;
 pub mod network;
 mod play;
 mod record;
@@ -48,6 +49,7 @@ pub struct Sim {
     record: Record,
     seats: BTreeMap<ControllerId, Seat>,
     hosts: BTreeMap<HostId, Seated>,
+    members: members::Members,
     /// How fast the clocks of controllers go; true where nothing is said.
     rates: BTreeMap<ControllerId, Rate>,
     chance: Chance,
@@ -84,6 +86,7 @@ impl Sim {
             record,
             seats: BTreeMap::new(),
             hosts: BTreeMap::new(),
+            members: members::Members::default(),
             rates: BTreeMap::new(),
             chance: Chance::new(seed, "world"),
         }

@@ -1,6 +1,7 @@
 //! Controllers: processes on machines with a disk, that die, stand still and start again.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::ensure;
@@ -19,7 +20,7 @@ use crate::observation::{Seen, Stop};
 /// Where one controller runs.
 #[derive(Debug)]
 pub(super) struct Seat {
-    disk: SimDisk,
+    pub(super) disk: SimDisk,
     /// Its process; a dead one when it does not run.
     pub(super) node: Arc<Node>,
     /// Processes so far: each draws other numbers.
@@ -28,6 +29,8 @@ pub(super) struct Seat {
     rate: Rate,
     /// By how much its wall clock is wrong.
     wall_offset_ms: i64,
+    /// Its disk was made by a process of it: from then on an empty one is an error.
+    opened: Arc<AtomicBool>,
 }
 
 impl Sim {
@@ -101,6 +104,7 @@ impl Sim {
             starts: 0,
             rate,
             wall_offset_ms: 0,
+            opened: Arc::default(),
         });
         if !seat.node.is_dead() {
             return;
@@ -114,7 +118,9 @@ impl Sim {
         let clock = SimClock { opened: self.opened, offset: Millis(id.0 * 100_000), node: Arc::clone(&node) };
         let (ether, record) = (Arc::clone(&self.ether), self.record.clone());
         let transport = SimTransport { ether: Arc::clone(&ether), me: id };
-        let process = Process { id, node: Arc::clone(&node), disk: disk.clone(), ether, record };
+        let opened = Arc::clone(&seat.opened);
+        let expect = if opened.load(Ordering::SeqCst) { expect } else { Expect::New };
+        let process = Process { id, node: Arc::clone(&node), disk: disk.clone(), ether, record, opened };
         let dying = process.clone();
         let setup = quorumfence_raft::Setup {
             identity: Identity { cluster: ClusterId([7; 16]).to_string(), node: id.0 },
@@ -154,6 +160,7 @@ struct Process {
     disk: SimDisk,
     ether: Arc<Ether>,
     record: Record,
+    opened: Arc<AtomicBool>,
 }
 
 impl Process {
@@ -163,6 +170,7 @@ impl Process {
             Ok(replica) => replica,
             Err(error) => return self.end(&error.to_string()),
         };
+        self.opened.store(true, Ordering::SeqCst);
         let applied = replica.status().applied.unwrap_or(LogIndex(0));
         let devices = SimDevices { ether: Arc::clone(&self.ether), me: self.id };
         let setup = controller::Setup { replica: replica.clone(), devices, probes: SimProbes, clock };

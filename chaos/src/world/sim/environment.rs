@@ -7,7 +7,7 @@ use openraft_rt::AsyncRuntime;
 use quorumfence_drivers::lab::LaboratoryHypervisor;
 use quorumfence_machine::{ControllerId, Device, Doubt, Driver, HostId, Millis, Outcome, Refusal, WallMillis};
 use quorumfence_node::environment::{AgentEnvironment, Devices, Environment, Probes};
-use quorumfence_raft::Clock;
+use quorumfence_raft::{Clock, Point};
 use tokio::time::Instant;
 
 use super::disk::SimDisk;
@@ -24,6 +24,10 @@ impl quorumfence_raft::Environment for SimEnvironment {
     type Files = SimDisk;
     type Transport = SimTransport;
     type Clock = SimClock;
+
+    fn pass(point: Point) -> impl Future<Output = ()> + Send {
+        pass(point)
+    }
 }
 
 impl Environment for SimEnvironment {
@@ -43,6 +47,17 @@ impl AgentEnvironment for SimEnvironment {
 
     fn random() -> u64 {
         Node::current().map_or(0, |node| node.draw())
+    }
+
+    fn pass(point: Point) -> impl Future<Output = ()> + Send {
+        pass(point)
+    }
+}
+
+/// Stands still where the nemesis wants it.
+async fn pass(point: Point) {
+    if let Some(stall) = Node::current().and_then(|node| node.passes(point)) {
+        tokio::time::sleep(stall).await;
     }
 }
 

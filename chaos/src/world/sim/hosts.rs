@@ -1,14 +1,14 @@
 //! Hosts: hardware in the laboratory with an agent on it, as long as it has power.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
     BootId, Change, Device, Driver, Enrolment, Host, HostId, HostState, Instance, InstanceId, InstanceState, Joiner,
-    Level, Millis, Role, Segment, SystemUuid,
+    Level, LogIndex, Millis, Role, Segment, SystemUuid,
 };
-use quorumfence_node::agent::{self, Agent};
+use quorumfence_node::agent::{self, Agent, Controllers};
 use quorumfence_raft::Peer;
 
 use super::Sim;
@@ -32,6 +32,8 @@ pub(super) struct Seated {
     starts: u64,
     /// Boots so far.
     boots: u64,
+    /// The controllers that its agents remember.
+    known: Arc<Mutex<Option<Controllers>>>,
 }
 
 impl Sim {
@@ -63,13 +65,15 @@ impl Sim {
         self.propose(Change::HostEnrol { host: host.clone(), enrolment }).await?;
         let node = Node::new(0);
         node.kill();
-        self.hosts.insert(host.clone(), Seated { number, node, boot: None, starts: 0, boots: 0 });
+        self.hosts
+            .insert(host.clone(), Seated { number, node, boot: None, starts: 0, boots: 0, known: Arc::default() });
         self.start_agent(&host, boot, Duration::ZERO);
         Ok(())
     }
 
     /// Lets agents follow their hosts: none without power, and a new one in each boot.
     pub(super) fn tend(&mut self) {
+        self.tend_members();
         let changed: Vec<(HostId, Option<BootId>)> = self
             .hosts
             .iter()
@@ -112,7 +116,7 @@ impl Sim {
     }
 
     fn start_agent(&mut self, host: &HostId, boot: BootId, after: Duration) {
-        let controllers = self.seats.keys().map(|id| Peer { id: *id, address: address(*id) }).collect();
+        let seats = self.seats.keys().map(|id| Peer { id: *id, address: address(*id) }).collect();
         let hypervisor = self.laboratory().hypervisor(host);
         let link = SimLink { ether: Arc::clone(&self.ether), host: host.clone() };
         let Some(seated) = self.hosts.get_mut(host) else { return };
@@ -120,6 +124,9 @@ impl Sim {
         seated.starts += 1;
         seated.boot = Some(boot);
         let number = u64::from(seated.number);
+        let known = Arc::clone(&seated.known);
+        let remembered = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let controllers = remembered.unwrap_or(Controllers { at: LogIndex(0), peers: seats });
         let node = Node::new(mix(self.seed ^ (number << 48) ^ (seated.starts << 56)));
         seated.node = Arc::clone(&node);
         let setup = agent::Setup {
@@ -132,7 +139,9 @@ impl Sim {
             hypervisor,
             link,
             clock: SimClock { opened: self.opened, offset: Millis(number * 7_000), node: Arc::clone(&node) },
-            found: Box::new(|_| {}),
+            found: Box::new(move |controllers| {
+                *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(controllers.clone());
+            }),
         };
         let starting = Arc::clone(&node);
         node.spawn(async move {

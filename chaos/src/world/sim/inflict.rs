@@ -4,13 +4,16 @@ use std::time::Duration;
 
 use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
 use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis};
-use quorumfence_raft::Expect;
+use quorumfence_raft::{Expect, Point};
+use quorumfence_storage::Column;
 
 use super::Sim;
 use super::disk::Trouble;
 use super::network::{Place as Spot, Weather as Sky};
 use super::workload::hand_over;
-use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
+use crate::fault::{
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Place, Weather, Which,
+};
 use crate::observation::Seen;
 
 impl Sim {
@@ -23,15 +26,7 @@ impl Sim {
                     self.strike(id, *blow);
                 }
             }
-            Fault::Disk(id, trouble) => self.set_disk(
-                *id,
-                match trouble {
-                    DiskTrouble::Works => Trouble::None,
-                    DiskTrouble::Slow(time) => Trouble::Slow((*time).into()),
-                    DiskTrouble::FailSync => Trouble::FailSync,
-                    DiskTrouble::Full => Trouble::Full,
-                },
-            ),
+            Fault::Disk(id, trouble) => self.trouble_disk(*id, *trouble),
             Fault::WallClock(id, millis) => self.jump_wall(*id, *millis),
             Fault::Cut { from, to } => self.ether.cut(spot(from), spot(to)),
             Fault::Join { from, to } => self.ether.heal(&spot(from), &spot(to)),
@@ -45,6 +40,7 @@ impl Sim {
             Fault::Bmc(host, trouble) => self.laboratory().set_bmc(host, bmc(*trouble)),
             Fault::Hypervisor(host, trouble) => self.laboratory().set_hypervisor(host, hypervisor(*trouble)),
             Fault::Operator(deed) => self.act(deed),
+            Fault::Member(change) => self.change_members(*change),
             Fault::Heal => self.heal(),
         }
     }
@@ -68,6 +64,31 @@ impl Sim {
             Blow::Pause(time) => self.hold(id, time.into()),
             Blow::Snapshot => self.on(id, |replica| async move { replica.snapshot().await }),
             Blow::HandOver => self.on(id, hand_over),
+            Blow::Stall(point, time) => self.stall(id, point, time),
+            Blow::Wipe => self.wipe(id),
+        }
+    }
+
+    fn stall(&self, id: ControllerId, point: Point, time: Millis) {
+        if let Some(seat) = self.seats.get(&id) {
+            seat.node.stall(point, time.into());
+        }
+    }
+
+    fn trouble_disk(&mut self, id: ControllerId, trouble: DiskTrouble) {
+        match trouble {
+            DiskTrouble::Works => self.set_disk(id, Trouble::None),
+            DiskTrouble::Slow(time) => self.set_disk(id, Trouble::Slow(time.into())),
+            DiskTrouble::FailSync => self.set_disk(id, Trouble::FailSync),
+            DiskTrouble::Full => self.set_disk(id, Trouble::Full),
+            DiskTrouble::Flip(kept) => self.flip(
+                id,
+                match kept {
+                    Kept::Log => Column::Log,
+                    Kept::Meta => Column::Meta,
+                    Kept::Records => Column::Records,
+                },
+            ),
         }
     }
 
@@ -81,6 +102,11 @@ impl Sim {
             }
             HostBlow::Freeze(time) => self.freeze(host, time.into()),
             HostBlow::RestartAgent => self.restart_agent(host),
+            HostBlow::Stall(point, time) => {
+                if let Some(seated) = self.hosts.get(host) {
+                    seated.node.stall(point, time.into());
+                }
+            }
         }
     }
 
@@ -112,12 +138,15 @@ impl Sim {
         }
         for seated in self.hosts.values() {
             seated.node.resume();
+            seated.node.forget_stalls();
         }
         for id in self.seats.keys().copied().collect::<Vec<_>>() {
             self.set_disk(id, Trouble::None);
             self.seats[&id].node.resume();
+            self.seats[&id].node.forget_stalls();
             self.start(id, Expect::Existing);
         }
+        self.heal_members();
     }
 }
 

@@ -150,7 +150,9 @@ impl Sim {
                 }
             }
             // What ended itself is started again, as its service manager would.
-            for id in self.sight().controllers {
+            let mut whole = self.sight().controllers;
+            whole.retain(|id| !self.is_broken(*id));
+            for id in whole {
                 self.start(id, Expect::Existing);
             }
             self.open_brakes().await;
@@ -190,7 +192,8 @@ impl Sim {
                     self.read(*id, |state| state.host(host).and_then(|row| row.up_boot()) == boot).unwrap_or(false)
                 })
         };
-        ids.len() == self.seats.len()
+        self.members_are_settled()
+            && ids.len() == self.seats.len()
             && self.hosts.keys().all(stands)
             && self.leader().is_some()
             && ids.iter().all(|id| self.read(*id, is_settled).unwrap_or(false))

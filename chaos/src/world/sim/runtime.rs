@@ -8,6 +8,7 @@ mod tests;
 mod time;
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -18,6 +19,7 @@ use std::time::Duration;
 
 use openraft_rt::{AsyncRuntime, OptionalSend};
 use openraft_rt_tokio::{TokioMpsc, TokioMutex, TokioOneshot, TokioRuntime, TokioWatch};
+use quorumfence_raft::Point;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 pub use time::{Rate, SimInstant};
@@ -36,6 +38,8 @@ pub struct Node {
     born: Instant,
     rate: Rate,
     wall_offset_ms: AtomicI64,
+    /// Where the next task that comes by stands still, and for how long.
+    stalls: Mutex<BTreeMap<Point, Duration>>,
 }
 
 thread_local! {
@@ -59,6 +63,7 @@ impl Node {
             born: Instant::now(),
             rate,
             wall_offset_ms: AtomicI64::new(0),
+            stalls: Mutex::default(),
         })
     }
 
@@ -107,6 +112,21 @@ impl Node {
             let next = usize::try_from(self.draw() % count).unwrap_or_default();
             held.swap_remove(next).wake();
         }
+    }
+
+    /// Makes the next task of the node that comes by `point` stand there for `time`.
+    pub fn stall(&self, point: Point, time: Duration) {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).insert(point, time);
+    }
+
+    /// Forgets every stall that nobody has come by.
+    pub fn forget_stalls(&self) {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Returns for how long the task that comes by `point` now stands still.
+    pub(super) fn passes(&self, point: Point) -> Option<Duration> {
+        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).remove(&point)
     }
 
     /// Returns the next random number of this node.
