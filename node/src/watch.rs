@@ -15,7 +15,9 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
-use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State, Vote, judge, suspects};
+use quorumfence_machine::{
+    Actor, Change, ControllerId, HostId, Millis, Settings, State, Uncertainty, Verdict, Vote, judge, suspects,
+};
 use quorumfence_raft::{Clock, Leadership, Peer, Point, ProposeError, Runtime};
 use tokio::sync::watch::Receiver;
 
@@ -174,10 +176,13 @@ impl<E: Environment> Watch<E> {
         shared.replica.read(|state| {
             let mut board = shared.board();
             board.reports.retain(|host, report| differs(state, host, report));
+            let verdicts = judge(state, &board.view, now);
+            if verdicts.iter().any(|vote| vote.verdict == Verdict::CannotTell(Uncertainty::CutOff)) {
+                board.view.cut_off_at = Some(now);
+            }
             let view = &board.view;
             let may_vote = self.casts.len() < CASTS_MAX;
-            let votes =
-                if may_vote { self.ballot.changed(state, self.me, judge(state, view, now), now) } else { Vec::new() };
+            let votes = if may_vote { self.ballot.changed(state, self.me, verdicts, now) } else { Vec::new() };
             let suspects = suspects(state, view, now);
             let named = suspects
                 .iter()

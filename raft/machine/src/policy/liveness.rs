@@ -7,8 +7,9 @@ use crate::{
 
 /// Returns this controller's verdicts on the enrolled hosts of which something can be said.
 ///
-/// Silence counts from `view.since` on at the earliest: a controller that just started is patient (rule 19). A host
-/// without a verdict keeps the vote that it has.
+/// Silence counts from `view.since` on at the earliest: a controller that just started is patient (rule 19), and so is one
+/// that most hosts were silent to until a moment ago. A host without a verdict keeps the vote that it has. Whoever judges
+/// notes in `view.cut_off_at` when a verdict was that it is cut off.
 pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
     let settings = state.settings();
     let mut votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
@@ -23,8 +24,23 @@ pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
         for vote in votes.iter_mut().filter(|vote| vote.verdict == Verdict::Unreachable) {
             vote.verdict = Verdict::CannotTell(Uncertainty::CutOff);
         }
+    } else if let Some(cut_off_at) = view.cut_off_at {
+        // Hosts are not heard again all at once. Those that are still to come were not silent, nobody could hear them.
+        votes.retain(|vote| {
+            let is_patient = || now - cut_off_at <= silence_max(state, &vote.host, &settings);
+            vote.verdict != Verdict::Unreachable || !is_patient()
+        });
     }
     votes
+}
+
+/// Returns the longest silence of a host that does not condemn it.
+fn silence_max(state: &State, host: &HostId, settings: &Settings) -> Millis {
+    let enrolment = state.host(host).and_then(|host| host.enrolment.as_ref());
+    let segment = enrolment.and_then(|enrolment| state.segment(&enrolment.segment));
+    let threshold =
+        segment.map(|segment| segment.check_interval.times(u64::from(segment.failure_threshold))).unwrap_or_default();
+    threshold.max(settings.suspect_after)
 }
 
 /// Returns the hosts whose BMC should be asked now whether the power is off.
@@ -70,7 +86,6 @@ pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) 
 /// Returns the verdict on one host; `None` while patience lasts and nothing can be said.
 fn judge_host(state: &State, host: &Host, settings: &Settings, view: &View, now: Millis) -> Option<Vote> {
     let enrolment = host.enrolment.as_ref()?;
-    let segment = state.segment(&enrolment.segment)?;
     let unseen = Sight::default();
     let sight = view.hosts.get(&host.id).unwrap_or(&unseen);
     let evidence = Evidence {
@@ -79,8 +94,8 @@ fn judge_host(state: &State, host: &Host, settings: &Settings, view: &View, now:
         health_age: sight.health.map(|at| now - at),
         power: sight.power.map(|reading| reading.power),
     };
-    let threshold = segment.check_interval.times(u64::from(segment.failure_threshold));
-    let silence_max = threshold.max(settings.suspect_after);
+    state.segment(&enrolment.segment)?;
+    let silence_max = silence_max(state, &host.id, settings);
     let off_since =
         |moment: Millis| sight.power.is_some_and(|reading| reading.power == Power::Off && reading.at > moment);
     let silent_for = |last: Option<Millis>| now - last.unwrap_or(view.since).max(view.since);

@@ -41,6 +41,17 @@ fn a_controller_that_most_hosts_are_silent_to_is_cut_off_itself() {
 }
 
 #[test]
+fn hosts_that_are_not_heard_yet_after_a_controller_was_cut_off_get_their_whole_patience() {
+    let rig = Rig::green();
+    let after = |ago| View { cut_off_at: Some(NOW - Millis(ago)), ..view([20_000, 0, 0]) };
+    assert_eq!(verdicts(&rig, &after(3000)), [alive(2), alive(3)], "no verdict, the vote stays");
+    assert_eq!(verdicts(&rig, &after(3001)), [Verdict::Unreachable, alive(2), alive(3)]);
+    let mut off = after(10);
+    off.hosts.get_mut(&host(1)).unwrap().power = Some(PowerReading { at: NOW, power: Power::Off });
+    assert_eq!(verdicts(&rig, &off), [Verdict::PoweredOff, alive(2), alive(3)], "what is seen needs no patience");
+}
+
+#[test]
 fn off_read_after_the_last_heartbeat_condemns_at_once() {
     let rig = Rig::green();
     let mut view = view([0, 2600, 0]);

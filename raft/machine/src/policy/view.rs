@@ -9,6 +9,8 @@ use crate::{BootId, ClusterTime, HostId, Millis, Power};
 pub struct View {
     /// Since when this controller watches: silence from before does not count.
     pub since: Millis,
+    /// When this controller last took itself for cut off. What it did not hear until then condemns nobody.
+    pub cut_off_at: Option<Millis>,
     /// When this controller became leader and at which cluster time; `None` while it is not.
     pub leading: Option<(Millis, ClusterTime)>,
     /// What was seen of each host.
