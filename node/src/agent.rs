@@ -19,7 +19,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorumfence_machine::{
-    AgentReport, BootId, ControllerId, Doubt, HostId, Input, Millis, Outcome, Output, SystemUuid,
+    AgentReport, Answer, BootId, ControllerId, Doubt, HostId, Input, Millis, Outcome, Output, Refused, SystemUuid,
 };
 use quorumfence_raft::{Clock, Peer, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -36,6 +36,10 @@ const JOBS_MAX: usize = 2048;
 
 /// Hears the whole list of controllers when it changed, to keep it for the next start. MUST NOT block for long.
 pub type Found = Box<dyn Fn(&Controllers) + Send + Sync>;
+
+/// Keeps all refusals of this boot, so that they outlive the process; returns whether they are kept. What is not kept is
+/// not answered. MUST NOT block for long.
+pub type Keep = Box<dyn Fn(&[Refused]) -> bool + Send + Sync>;
 
 /// What an agent is made of.
 pub struct Setup<E: AgentEnvironment> {
@@ -59,6 +63,10 @@ pub struct Setup<E: AgentEnvironment> {
     pub clock: E::Clock,
     /// Hears of other controllers.
     pub found: Found,
+    /// What an earlier process refused in this boot.
+    pub refusals: Vec<Refused>,
+    /// Keeps what this process refuses, for the next one.
+    pub keep: Keep,
 }
 
 /// A running agent.
@@ -90,6 +98,7 @@ impl<E: AgentEnvironment> Agent<E> {
         controllers.peers.sort();
         let mut machine = quorumfence_machine::Agent::new(setup.host.clone(), setup.boot, setup.lease);
         let ids: BTreeSet<ControllerId> = controllers.peers.iter().map(|peer| peer.id).collect();
+        machine.recall(setup.refusals.iter().copied());
         let outputs = machine.handle(Input::Controllers(ids), setup.clock.now());
         assert!(outputs.is_empty(), "an agent without orders wants nothing done");
         let shared = Arc::new(Shared {
@@ -101,6 +110,8 @@ impl<E: AgentEnvironment> Agent<E> {
             link: setup.link,
             clock: setup.clock,
             found: setup.found,
+            keep: setup.keep,
+            kept: Mutex::new(setup.refusals),
             machine: Mutex::new(machine),
             outbound: Mutex::default(),
             jobs,
@@ -168,6 +179,8 @@ struct Shared<E: AgentEnvironment> {
     link: E::Link,
     clock: E::Clock,
     found: Found,
+    keep: Keep,
+    kept: Mutex<Vec<Refused>>,
     jobs: mpsc::Sender<Job>,
     report: watch::Sender<Option<Arc<AgentReport>>>,
     controllers: watch::Sender<Arc<Controllers>>,
@@ -194,7 +207,11 @@ impl<E: AgentEnvironment> Shared<E> {
 
     /// Hands one input to the pure agent and has everything done that it wants.
     fn handle(&self, input: Input) {
-        let outputs = self.machine().handle(input, self.clock.now());
+        let (outputs, refusals) = {
+            let mut machine = self.machine();
+            (machine.handle(input, self.clock.now()), machine.refusals())
+        };
+        let is_kept = self.keep(refusals);
         for output in outputs {
             match output {
                 Output::AskHolder { instance } => {
@@ -208,6 +225,11 @@ impl<E: AgentEnvironment> Shared<E> {
                         self.handle(Input::Hypervisor { instance, token, outcome: Outcome::Unknown(Doubt::Busy) });
                     }
                 }
+                Output::Answer { to, answer: Answer { instance, token, outcome: Outcome::Refused(refusal) } }
+                    if !is_kept =>
+                {
+                    tracing::error!(host = %self.host, %to, %instance, %token, %refusal, "a refusal cannot be kept, so it is not answered; look at the disk of this host");
+                }
                 Output::Answer { to, answer } => {
                     tracing::info!(host = %self.host, %to, instance = %answer.instance, token = %answer.token, outcome = ?answer.outcome, "order answered");
                     let line = self.outbound().get(&to).map(|line| line.messages.clone());
@@ -220,6 +242,18 @@ impl<E: AgentEnvironment> Shared<E> {
                 }
             }
         }
+    }
+
+    /// Makes sure that refusals outlive this process. Returns whether they do.
+    fn keep(&self, refusals: Vec<Refused>) -> bool {
+        let mut kept = self.kept.lock().expect("nothing panics while it holds the refusals");
+        if *kept != refusals {
+            if !(self.keep)(&refusals) {
+                return false;
+            }
+            *kept = refusals;
+        }
+        true
     }
 
     /// Takes the list of controllers that a controller told, unless it is older than what is known.

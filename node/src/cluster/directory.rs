@@ -18,7 +18,7 @@
 use std::path::{Path, PathBuf};
 
 use quorumfence_drivers::secret::{ClusterKey, Secret};
-use quorumfence_machine::{ClusterId, ControllerId, HostId, LogIndex};
+use quorumfence_machine::{BootId, ClusterId, ControllerId, HostId, LogIndex, Refused};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +35,7 @@ const AGENT_CERTIFICATE: &str = "agent.pem";
 const AGENT_KEY: &str = "agent.key";
 const CLUSTER_KEY: &str = "cluster.key";
 const IDENTITY: &str = "identity.toml";
+const REFUSALS: &str = "refusals.json";
 const BOOTSTRAP: &str = "bootstrap";
 const STORE: &str = "store";
 
@@ -100,6 +101,15 @@ pub enum Error {
         /// The mistake.
         #[source]
         source: toml::de::Error,
+    },
+    /// A JSON file with a mistake.
+    #[error("{} cannot be understood; restore it from a copy", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// The mistake.
+        #[source]
+        source: serde_json::Error,
     },
     /// The cluster key is damaged.
     #[error("{} does not hold 64 hexadecimal digits; copy the file from another controller", path.display())]
@@ -260,6 +270,14 @@ impl ControllerDirectory {
     }
 }
 
+/// What an agent refused in one boot.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredRefusals {
+    boot: BootId,
+    refusals: Vec<Refused>,
+}
+
 /// The directory of an agent.
 #[derive(Debug, Clone)]
 pub struct AgentDirectory {
@@ -296,6 +314,25 @@ impl AgentDirectory {
         description.controllers_at = at;
         description.controllers.sort();
         Ok(file::replace(&self.root.join(IDENTITY), to_toml(&description).as_bytes(), Readers::Everyone)?)
+    }
+
+    /// Returns what an earlier process refused in this boot. What was refused in another boot is of no use any more.
+    pub fn refusals(&self, boot: BootId) -> Result<Vec<Refused>, Error> {
+        let path = self.root.join(REFUSALS);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let stored: StoredRefusals =
+            serde_json::from_str(&file::read(&path)?).map_err(|source| Error::Json { path, source })?;
+        Ok(if stored.boot == boot { stored.refusals } else { Vec::new() })
+    }
+
+    /// Keeps what this agent refused in a boot. It is on the disk when this returns.
+    pub fn keep_refusals(&self, boot: BootId, refusals: &[Refused]) -> Result<(), Error> {
+        let path = self.root.join(REFUSALS);
+        let stored = StoredRefusals { boot, refusals: refusals.to_vec() };
+        let text = serde_json::to_string(&stored).map_err(|source| Error::Json { path: path.clone(), source })?;
+        Ok(file::replace(&path, text.as_bytes(), Readers::Everyone)?)
     }
 
     /// Returns its key and certificate; refuses those of another member.

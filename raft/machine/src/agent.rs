@@ -22,7 +22,7 @@ pub struct Agent {
     boot: BootId,
     admitted: bool,
     newest: BTreeMap<InstanceId, Token>,
-    closed: BTreeMap<InstanceId, (Token, Outcome<InstanceState>)>,
+    closed: BTreeMap<InstanceId, (Token, Refusal)>,
     open: BTreeMap<InstanceId, Open>,
     acknowledged: BTreeMap<ControllerId, Millis>,
     controllers: BTreeSet<ControllerId>,
@@ -70,6 +70,17 @@ pub struct Answer {
     pub instance: InstanceId,
     /// What the agent saw.
     pub outcome: Outcome<InstanceState>,
+}
+
+/// An order that an agent refused, and refuses for ever.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Refused {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The order's token.
+    pub token: Token,
+    /// Why.
+    pub refusal: Refusal,
 }
 
 /// Who may run an instance, read from the log through a quorum.
@@ -163,6 +174,25 @@ impl Agent {
         }
     }
 
+    /// Returns the refusals that are final, the last of each instance.
+    ///
+    /// They MUST outlive the agent's process, and be kept before they are answered: on a refusal's word another host starts
+    /// the instance, and a new process that knew nothing of it would carry out a late copy of the order (found by the model).
+    pub fn refusals(&self) -> Vec<Refused> {
+        let closed = self.closed.iter();
+        closed
+            .map(|(instance, (token, refusal))| Refused { instance: *instance, token: *token, refusal: *refusal })
+            .collect()
+    }
+
+    /// Takes over what an earlier process of this boot refused.
+    pub fn recall(&mut self, refusals: impl IntoIterator<Item = Refused>) {
+        for Refused { instance, token, refusal } in refusals {
+            self.newest.insert(instance, token);
+            self.closed.insert(instance, (token, refusal));
+        }
+    }
+
     /// Returns what the agent wants done about one input.
     pub fn handle(&mut self, input: Input, _now: Millis) -> Vec<Output> {
         match input {
@@ -213,10 +243,10 @@ impl Agent {
         if self.newest.get(&instance).is_some_and(|newest| order.token < *newest) {
             return vec![answer(from, &order, Outcome::Refused(Refusal::OldToken))];
         }
-        if let Some((token, outcome)) = self.closed.get(&instance)
+        if let Some((token, refusal)) = self.closed.get(&instance)
             && *token == order.token
         {
-            return vec![answer(from, &order, outcome.clone())];
+            return vec![answer(from, &order, Outcome::Refused(*refusal))];
         }
         if let Some(open) = self.open.get_mut(&instance) {
             if open.order == order {
@@ -264,8 +294,8 @@ impl Agent {
     fn close(&mut self, instance: InstanceId, outcome: Outcome<InstanceState>) -> Vec<Output> {
         let Some(open) = self.open.remove(&instance) else { return Vec::new() };
         match &outcome {
-            Outcome::Refused(_) => {
-                self.closed.insert(instance, (open.order.token, outcome.clone()));
+            Outcome::Refused(refusal) => {
+                self.closed.insert(instance, (open.order.token, *refusal));
             }
             Outcome::Observed(_) | Outcome::Unknown(_) => {}
         }
