@@ -17,7 +17,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use quorumfence_machine::{Actor, AgentReport, Change, ClusterTime, HostId, HostState, Millis, Report, Work, decide};
-use quorumfence_raft::{Clock, Leadership, Point, ProposeError, Runtime, Term};
+use quorumfence_raft::{Clock, Leadership, Point, ProposeError, Replica, Runtime, Term};
 use tokio::sync::watch::Receiver;
 
 use self::proposals::{About, Ended, Proposals};
@@ -109,6 +109,8 @@ struct Leading<E: Environment> {
     term: Term,
     proposals: Proposals,
     tasks: Tasks,
+    /// It leads without a vote of its own, and asks a voter to take over.
+    leaving: Option<BoxFuture<'static, ()>>,
     /// What was proposed of each host's reports, in which state of the host, and when.
     forwarded: BTreeMap<HostId, (Arc<AgentReport>, HostState, Millis)>,
 }
@@ -126,7 +128,14 @@ impl<E: Environment> Leading<E> {
         let applied = || shared.replica.read(|state| state.cluster().map_or(ClusterTime::default(), |row| row.clock));
         let clock = shared.replica.cluster_time().unwrap_or_else(applied);
         shared.board().view.leading = Some((shared.clock.now(), clock));
-        Self { shared, term, proposals: Proposals::default(), tasks: Tasks::default(), forwarded: BTreeMap::new() }
+        Self {
+            shared,
+            term,
+            proposals: Proposals::default(),
+            tasks: Tasks::default(),
+            leaving: None,
+            forwarded: BTreeMap::new(),
+        }
     }
 
     async fn lead(mut self) {
@@ -140,6 +149,7 @@ impl<E: Environment> Leading<E> {
             if is_due && now >= last + PAUSE {
                 (is_due, last) = (false, now);
                 self.decide(now);
+                self.leave_without_a_vote();
             }
             let wait = if is_due { last + PAUSE - now } else { TICK };
             tokio::select! {
@@ -157,9 +167,27 @@ impl<E: Environment> Leading<E> {
                     is_due = true;
                 }
                 () = shared.reports.notified() => is_due = true,
+                () = async { self.leaving.as_mut().expect("the condition below").await }, if self.leaving.is_some() => {
+                    self.leaving = None;
+                }
                 () = E::Runtime::sleep(wait.into()) => is_due = true,
             }
         }
+    }
+
+    /// Hands over when this controller has no vote any more.
+    ///
+    /// Raft lets a leader without a vote go on: one that was elected before the entry that took its vote was committed.
+    /// No permit is granted to it, so nothing would ever be fenced (found by simulation).
+    fn leave_without_a_vote(&mut self) {
+        let me = self.shared.replica.id();
+        let votes = self.shared.replica.read(|state| {
+            state.cluster().is_none_or(|cluster| cluster.voters.is_empty() || cluster.voters.contains(&me))
+        });
+        if votes || self.leaving.is_some() {
+            return;
+        }
+        self.leaving = Some(hand_over(self.shared.replica.clone()));
     }
 
     /// Proposes what is to be decided, and has the work of what is decided done.
@@ -222,6 +250,17 @@ impl<E: Environment> Leading<E> {
         }
         self.proposals.ended(ended, self.shared.clock.now());
     }
+}
+
+/// Asks the voter that has caught up most to lead. Generic, as [`carry_out`] is, so that the future is `Send`.
+fn hand_over<E: Environment>(replica: Replica<E>) -> BoxFuture<'static, ()> {
+    async move {
+        tracing::warn!(controller = %replica.id(), "this leader has no vote; it hands over");
+        if let Err(error) = replica.hand_over(None).await {
+            tracing::warn!(%error, "nobody took the leadership over; it is tried again");
+        }
+    }
+    .boxed()
 }
 
 fn carry_out<E: Environment>(shared: Arc<Shared<E>>, term: Term, work: Work) -> BoxFuture<'static, ()> {
