@@ -131,6 +131,9 @@ pub struct Controller {
     /// Whether laboratory drivers may be used. Never in production: they fence nothing real.
     #[serde(default)]
     pub laboratory: bool,
+    /// Where a laboratory's witness hears everything that this controller applies; it cannot start without it.
+    #[serde(default)]
+    pub laboratory_socket: Option<PathBuf>,
 }
 
 /// Where an agent lives and what it looks after.
@@ -141,9 +144,12 @@ pub struct Agent {
     pub data_dir: PathBuf,
     /// The host; it must be the one in the agent's certificate.
     pub host: HostId,
-    /// The hypervisor's connection URI.
+    /// The hypervisor's connection URI; `laboratory:` and a socket's path is a simulated one.
     #[serde(default = "default_hypervisor")]
     pub hypervisor: String,
+    /// Whether the hypervisor may be simulated. Never in production: nothing real runs there.
+    #[serde(default)]
+    pub laboratory: bool,
     /// Where the boot's identity is read.
     #[serde(default = "default_boot_id_file")]
     pub boot_id_file: PathBuf,
@@ -154,6 +160,9 @@ pub struct Agent {
     #[serde(default)]
     pub controllers: Vec<ControllerAddress>,
 }
+
+/// What the URI of a simulated hypervisor begins with.
+const LABORATORY_SCHEME: &str = "laboratory:";
 
 fn default_hypervisor() -> String {
     "qemu:///system".into()
@@ -180,6 +189,11 @@ impl Controller {
                 config.advertise
             )));
         }
+        if config.laboratory_socket.is_some() && !config.laboratory {
+            let message = "laboratory_socket is set, and this is no laboratory; take it out, or add 'laboratory = true' \
+                           where nothing real is fenced";
+            return Err(relation(message.into()));
+        }
         Ok(config)
     }
 }
@@ -191,6 +205,7 @@ impl Agent {
             data_dir,
             host,
             hypervisor: default_hypervisor(),
+            laboratory: false,
             boot_id_file: default_boot_id_file(),
             system_uuid_file: default_system_uuid_file(),
             controllers: Vec::new(),
@@ -200,11 +215,22 @@ impl Agent {
     /// Reads and checks an agent's configuration.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let config: Self = load(path)?;
+        let relation = |message: String| Error::Relation { path: path.into(), message };
         for controller in &config.controllers {
-            check_address("controllers.address", &controller.address)
-                .map_err(|message| Error::Relation { path: path.into(), message })?;
+            check_address("controllers.address", &controller.address).map_err(relation)?;
+        }
+        if config.laboratory_hypervisor().is_some() && !config.laboratory {
+            return Err(relation(format!(
+                "hypervisor is '{}', a simulated one; name a real one, or add 'laboratory = true' where nothing real runs",
+                config.hypervisor
+            )));
         }
         Ok(config)
+    }
+
+    /// Returns the socket of the simulated hypervisor, where the hypervisor is one.
+    pub fn laboratory_hypervisor(&self) -> Option<&Path> {
+        self.hypervisor.strip_prefix(LABORATORY_SCHEME).map(Path::new)
     }
 }
 
@@ -228,12 +254,13 @@ trait File: DeserializeOwned {
 }
 
 impl File for Controller {
-    const KEYS: &'static [&'static str] = &["data_dir", "listen", "advertise", "raft_profile", "laboratory"];
+    const KEYS: &'static [&'static str] =
+        &["data_dir", "listen", "advertise", "raft_profile", "laboratory", "laboratory_socket"];
 }
 
 impl File for Agent {
     const KEYS: &'static [&'static str] =
-        &["data_dir", "host", "hypervisor", "boot_id_file", "system_uuid_file", "controllers"];
+        &["data_dir", "host", "hypervisor", "laboratory", "boot_id_file", "system_uuid_file", "controllers"];
 }
 
 fn load<T: File>(path: &Path) -> Result<T, Error> {
@@ -314,6 +341,7 @@ mod tests {
             advertise: "a:1".into(),
             raft_profile: Profile::Fast,
             laboratory: false,
+            laboratory_socket: Some("/s".into()),
         };
         assert_eq!(keys_of(&controller), sorted(Controller::KEYS));
         let agent = Agent::new("/d".into(), "h1".parse().expect("a name"));
@@ -325,12 +353,12 @@ mod tests {
         assert_eq!(
             refusal::<Controller>("data_dir = \"/d\"\nlisen = \"127.0.0.1:1\"\n"),
             "c.toml:2: unknown key 'lisen', did you mean 'listen'?; the known keys are data_dir, listen, advertise, \
-             raft_profile, laboratory"
+             raft_profile, laboratory, laboratory_socket"
         );
         assert_eq!(
             refusal::<Agent>("fence_timeout = 3\n"),
-            "c.toml:1: unknown key 'fence_timeout'; the known keys are data_dir, host, hypervisor, boot_id_file, \
-             system_uuid_file, controllers"
+            "c.toml:1: unknown key 'fence_timeout'; the known keys are data_dir, host, hypervisor, laboratory, \
+             boot_id_file, system_uuid_file, controllers"
         );
     }
 

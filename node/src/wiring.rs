@@ -4,14 +4,16 @@ pub mod agent;
 pub mod controller;
 mod devices;
 pub mod dial;
+mod hypervisor;
 mod link;
 mod probes;
 mod stalls;
+pub mod testimony;
 
-use quorumfence_drivers::hypervisor::libvirt::Libvirt;
 use quorumfence_raft::{Folder, Grpc, Point, Rocks, SystemClock, TokioRuntime};
 
 pub use self::devices::SealedDevices;
+pub use self::hypervisor::HostHypervisor;
 pub use self::link::GrpcLink;
 pub use self::probes::NetworkProbes;
 use crate::environment::{AgentEnvironment, Environment};
@@ -44,7 +46,7 @@ impl Environment for Production {
 impl AgentEnvironment for Production {
     type Runtime = TokioRuntime;
     type Clock = SystemClock;
-    type Hypervisor = Libvirt;
+    type Hypervisor = HostHypervisor;
     type Link = GrpcLink;
 
     fn random() -> u64 {

@@ -7,6 +7,7 @@
 mod bmc;
 mod fact;
 mod mode;
+pub mod remote;
 #[cfg(test)]
 mod tests;
 mod vm;

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 
 use quorumfence_drivers::fencing::identity::known;
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
-use quorumfence_machine::{BootId, HostId, LogIndex, ParseError, SystemUuid};
+use quorumfence_drivers::lab::remote::RemoteHypervisor;
+use quorumfence_machine::{BootId, HostId, LogIndex, ParseError, Refused, SystemUuid};
 use quorumfence_raft::{Peer, SystemClock};
 
-use super::{GrpcLink, Production, told_to_stop};
+use super::{GrpcLink, HostHypervisor, Production, stalls, told_to_stop};
 use crate::agent::{Agent, Controllers, LEASE, Setup};
 use crate::cluster::directory::{self, AgentDirectory, ControllerAddress};
 use crate::config;
@@ -51,6 +52,15 @@ pub enum Error {
         #[source]
         source: Option<ParseError>,
     },
+    /// The laboratory's hypervisor is not there.
+    #[error("no laboratory listens at {}, and this agent has no other hypervisor; start the laboratory first", socket.display())]
+    NoLaboratory {
+        /// Its socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// No controller is known.
     #[error("no controller is known; name one under 'controllers' in the configuration")]
     NoController,
@@ -82,7 +92,12 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
     }
     let identity = directory.identity()?;
     let boot = boot(&config.boot_id_file)?;
+    if config.laboratory {
+        stalls::obey(&config.data_dir);
+    }
     let system_uuid = system_uuid(&config.system_uuid_file)?;
+    let refusals = directory.refusals(boot)?;
+    let memory = directory.clone();
     tracing::info!(host = %config.host, %boot, "agent starts");
     let agent = Agent::start(Setup {
         host: config.host.clone(),
@@ -94,10 +109,12 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
             at,
             peers: known_controllers.into_iter().map(|known| Peer { id: known.id, address: known.address }).collect(),
         },
-        hypervisor: Libvirt::new(&config.hypervisor),
+        hypervisor: hypervisor(config)?,
         link: GrpcLink::new(identity),
         clock: SystemClock,
         found: Box::new(move |controllers| remember(&directory, controllers)),
+        refusals,
+        keep: Box::new(move |refusals| keep(&memory, boot, refusals)),
     });
     Ok(Running { agent })
 }
@@ -117,12 +134,30 @@ impl Running {
     }
 }
 
+fn hypervisor(config: &config::Agent) -> Result<HostHypervisor, Error> {
+    let Some(socket) = config.laboratory_hypervisor() else {
+        return Ok(HostHypervisor::Libvirt(Libvirt::new(&config.hypervisor)));
+    };
+    let opened = RemoteHypervisor::open(socket);
+    let opened = opened.map_err(|source| Error::NoLaboratory { socket: socket.into(), source })?;
+    tracing::warn!(host = %config.host, "the hypervisor is a laboratory's: nothing real runs here");
+    Ok(HostHypervisor::Laboratory(opened))
+}
+
 fn remember(directory: &AgentDirectory, controllers: &Controllers) {
     let addresses: Vec<ControllerAddress> =
         controllers.peers.iter().map(|peer| ControllerAddress { id: peer.id, address: peer.address.clone() }).collect();
     if let Err(error) = directory.remember(controllers.at, &addresses) {
         tracing::warn!(%error, "the controllers' addresses were not saved; the next start begins from older ones");
     }
+}
+
+fn keep(directory: &AgentDirectory, boot: BootId, refusals: &[Refused]) -> bool {
+    let kept = directory.keep_refusals(boot, refusals);
+    if let Err(error) = &kept {
+        tracing::error!(%error, "refusals cannot be kept");
+    }
+    kept.is_ok()
 }
 
 fn boot(path: &Path) -> Result<BootId, Error> {

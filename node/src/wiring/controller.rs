@@ -9,7 +9,7 @@ use quorumfence_drivers::secret::ClusterKey;
 use quorumfence_machine::{Actor, Change, Rejected, RequestId};
 use quorumfence_raft::{
     Credentials, CredentialsError, Expect, Fatal, Folder, Grpc, Identity, InitializeError, OpenError, ProposeError,
-    Replica, Rocks, Setup, SystemClock, TokioRuntime,
+    Replica, Rocks, Setup, SystemClock, TokioRuntime, Witness,
 };
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 
+use super::testimony::Testimony;
 use super::{NetworkProbes, Production, SealedDevices, stalls, told_to_stop};
 use crate::api::{Node, grpc};
 use crate::cluster::directory::{self, ControllerDescription, ControllerDirectory};
@@ -69,6 +70,17 @@ pub enum Error {
     /// The replica cannot be opened.
     #[error("this controller's replica cannot be opened; another process may use it, or it needs a repair")]
     Replica(#[source] OpenError),
+    /// The laboratory's witness is not there.
+    #[error(
+        "no laboratory listens at {}, and this controller may not run unseen; start the laboratory first", socket.display()
+    )]
+    NoLaboratory {
+        /// The witness's socket.
+        socket: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The port cannot be taken.
     #[error("cannot listen on {address}; another process may use it, or the address is not this machine's")]
     Listen {
@@ -126,6 +138,8 @@ pub struct Running<E: Wired = Production> {
     replica: Replica<E>,
     server: JoinSet<Result<(), tonic::transport::Error>>,
     closing: watch::Sender<bool>,
+    /// Tells a laboratory of off orders.
+    _testimony: JoinSet<()>,
 }
 
 /// Starts the controller that a configuration describes. Must be called inside tokio.
@@ -146,10 +160,16 @@ pub(crate) async fn start_with<E: Wired>(
     let authority = directory.authority()?;
     let unusable = |source| Error::Listen { address: config.listen.clone(), source };
     let listener = TcpListener::bind(&config.listen).await.map_err(unusable)?;
+    let testimony = config.laboratory_socket.as_ref().map(|socket| {
+        let opened = Testimony::open(description.controller, socket);
+        opened.map_err(|source| Error::NoLaboratory { socket: socket.clone(), source })
+    });
+    let testimony = testimony.transpose()?;
     if config.laboratory {
         stalls::obey(&config.data_dir);
     }
-    let replica = open(config, &directory, &description, &identity).await?;
+    let witness = testimony.clone().map(|testimony| testimony as Arc<dyn Witness>);
+    let replica = open(config, &directory, &identity, &description, witness).await?;
     let devices = devices(cluster_key.clone());
     let setup = controller::Setup {
         replica: replica.clone(),
@@ -168,7 +188,12 @@ pub(crate) async fn start_with<E: Wired>(
     });
     let (closing, closed) = watch::channel(false);
     let server = serve(&node, &identity, listener, closed)?;
-    let running = Running { node, replica, server, closing };
+    let mut testifying = JoinSet::new();
+    if let Some(testimony) = testimony {
+        testimony.runs(replica.status().applied.unwrap_or_default());
+        testifying.spawn(testimony.follow_orders(node.controller.clone()));
+    }
+    let running = Running { node, replica, server, closing, _testimony: testifying };
     tracing::info!(controller = %running.replica.id(), cluster = running.node.description.cluster_name,
         listen = config.listen, "controller runs");
     if config.laboratory {
@@ -184,8 +209,9 @@ pub(crate) async fn start_with<E: Wired>(
 async fn open<E: Wired>(
     config: &config::Controller,
     directory: &ControllerDirectory,
-    description: &ControllerDescription,
     identity: &identity::Identity,
+    description: &ControllerDescription,
+    witness: Option<Arc<dyn Witness>>,
 ) -> Result<Replica<E>, Error> {
     let store = directory.store();
     let unusable = |path: &Path| {
@@ -208,7 +234,7 @@ async fn open<E: Wired>(
         transport: Grpc::new(&credentials)?,
         clock: SystemClock,
         fatal: Fatal::abort(),
-        witness: None,
+        witness,
     };
     let replica = Replica::open(setup).await.map_err(Error::Replica)?;
     mark(&opened).map_err(|error| unusable(&opened)(error.into()))?;

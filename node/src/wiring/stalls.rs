@@ -40,15 +40,12 @@ fn take(folder: &Path, point: Point) -> Option<Duration> {
     Some(Duration::from_millis(millis).min(STALL_MAX))
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the environment that others get their time from")]
 async fn hold(stall: Duration) {
     tokio::time::sleep(stall).await;
 }
 
 #[cfg(test)]
 mod tests {
-    #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
-
     use super::*;
 
     #[test]

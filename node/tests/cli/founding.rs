@@ -69,8 +69,28 @@ fn a_misspelt_key_of_the_configuration_is_refused_with_its_line() {
     let lab = Lab::empty();
     write(&lab.path("c.toml"), "data_dir = \"d\"\nadvertize = \"127.0.0.1:1\"\n");
     let expected = "error: c.toml:2: unknown key 'advertize', did you mean 'advertise'?; the known keys are data_dir, \
-                    listen, advertise, raft_profile, laboratory\n";
+                    listen, advertise, raft_profile, laboratory, laboratory_socket\n";
     assert_eq!(lab.run(&["controller", "run", "--config", "c.toml"]), failed(2, expected));
+}
+
+#[test]
+fn a_witness_is_refused_outside_of_a_laboratory_and_due_inside() {
+    let mut lab = Lab::empty();
+    lab.found();
+    let written = std::fs::read_to_string(lab.path("c1/controller.toml")).expect("it was written");
+    assert!(written.contains("laboratory = false\n"), "{written}");
+    let with_witness = format!("{written}laboratory_socket = \"witness\"\n");
+    write(&lab.path("c.toml"), &with_witness);
+    let expected = "error: c.toml: laboratory_socket is set, and this is no laboratory; take it out, or add 'laboratory = \
+                    true' where nothing real is fenced\n";
+    assert_eq!(lab.run(&["controller", "run", "--config", "c.toml"]), failed(2, expected));
+    write(&lab.path("c.toml"), &with_witness.replace("laboratory = false", "laboratory = true"));
+    let expected = "error: no laboratory listens at witness, and this controller may not run unseen; start the laboratory \
+                    first\n  because: No such file or directory (os error 2)\n";
+    assert_eq!(lab.run(&["controller", "run", "--config", "c.toml"]), failed(1, expected));
+    let _socket = std::os::unix::net::UnixListener::bind(lab.path("witness")).expect("a socket");
+    lab.start(&["controller", "run", "--config", "c.toml"], "c1");
+    lab.eventually(&["status"], |ran| ran.code == 0);
 }
 
 #[test]

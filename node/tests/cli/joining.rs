@@ -4,7 +4,7 @@ use quorumfence_node::cluster::directory::AgentDirectory;
 use quorumfence_node::cluster::operator::Context;
 use serde_json::{Value, json};
 
-use super::lab::{Lab, Ran, failed, free_address};
+use super::lab::{Lab, Ran, failed, free_address, write};
 
 fn token(lab: &Lab, arguments: &[&str]) -> String {
     lab.must(&[&["token", "create"], arguments].concat()).trim().to_string()
@@ -155,10 +155,29 @@ fn an_agent_that_claims_another_hosts_name_does_not_start() {
     assert_eq!(join_agent(&lab, &token, &known, "host1", "a1").code, 0);
     let config = lab.path("a1/agent.toml");
     let text = std::fs::read_to_string(&config).expect("the configuration was written");
-    super::lab::write(&config, &text.replace("host = \"host1\"", "host = \"host2\""));
+    write(&config, &text.replace("host = \"host1\"", "host = \"host2\""));
     let expected = "error: the configuration says host host2, but this agent joined as host1; correct 'host', or join again \
                     in another directory\n";
     assert_eq!(lab.run(&["agent", "run", "--config", "a1/agent.toml"]), failed(1, expected));
+}
+
+#[test]
+fn a_simulated_hypervisor_is_refused_outside_of_a_laboratory_and_without_one() {
+    let (lab, known) = Lab::with_one_controller();
+    let token = token(&lab, &["--role", "agent"]);
+    assert_eq!(join_agent(&lab, &token, &known, "host1", "a1").code, 0);
+    let config = lab.path("a1/agent.toml");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    let simulated = text.replace("qemu:///system", "laboratory:nosuch");
+    write(&config, &simulated);
+    let expected = "error: a1/agent.toml: hypervisor is 'laboratory:nosuch', a simulated one; name a real one, or add \
+                    'laboratory = true' where nothing real runs\n";
+    assert_eq!(lab.run(&["agent", "run", "--config", "a1/agent.toml"]), failed(2, expected));
+    write(&config, &simulated.replace("laboratory = false", "laboratory = true"));
+    let expected = "error: no laboratory listens at nosuch, and this agent has no other hypervisor; start the laboratory \
+                    first\n  because: No such file or directory (os error 2)\n";
+    let ran = lab.run(&["agent", "run", "--config", "a1/agent.toml"]);
+    assert_eq!((ran.code, ran.err.ends_with(expected)), (1, true), "{ran:?}");
 }
 
 #[test]

@@ -120,6 +120,7 @@ fn checked_config(args: &Args) -> Result<config::Controller, Failure> {
         advertise: args.advertise.clone(),
         raft_profile: args.profile,
         laboratory: args.laboratory,
+        laboratory_socket: None,
     })
 }
 

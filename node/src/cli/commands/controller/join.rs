@@ -63,6 +63,7 @@ pub(super) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
         advertise: args.advertise.clone(),
         raft_profile: args.profile,
         laboratory: args.laboratory,
+        laboratory_socket: None,
     };
     config::check_address("--listen", &config.listen).map_err(|message| Failure::new(Exit::Usage, message))?;
     config::check_address("--advertise", &config.advertise).map_err(|message| Failure::new(Exit::Usage, message))?;
