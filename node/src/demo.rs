@@ -4,12 +4,15 @@
 //!   bootstrap ─▶ lessons ─▶ timeline ─▶ verdict          the product is asked only for the timeline
 //!       └─────────┴── Stage: real (hosts/) or embedded ──▶ who ran what when: the verdict's only source
 //! ```
+//!
+//! [`cluster`] is the same rig with the same bootstrap for those who bring lessons of their own.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "the demo is a piece of the world: real clocks, and names that no other run uses"
 )]
 
+pub mod cluster;
 pub mod hosts;
 
 mod args;
@@ -39,6 +42,7 @@ use self::lessons::{Scene, play};
 use self::place::Place;
 use self::real::Real;
 use self::shell::Shell;
+pub use self::stage::Guest;
 use self::stage::Stage;
 use self::timeline::{Entry, Figures};
 use self::verdict::{Judgement, judge};

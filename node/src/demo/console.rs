@@ -11,6 +11,8 @@ pub(super) enum Console {
     People,
     /// To standard error, because standard output belongs to a program.
     Programs,
+    /// Nowhere: somebody else tells what happens.
+    Nowhere,
 }
 
 impl Console {
@@ -21,6 +23,7 @@ impl Console {
             Self::Programs => {
                 writeln!(std::io::stderr().lock(), "{text}").map_err(|error| Failure::of(Exit::Failed, &error))
             }
+            Self::Nowhere => Ok(()),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Processes that run for as long as the demo does.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
@@ -21,13 +21,13 @@ pub(super) struct Daemon {
 pub(super) const SETPRIV: (&str, &str) = ("setpriv", "util-linux");
 
 impl Daemon {
-    /// Starts `program`, whose log lines go to `log`.
+    /// Starts `program`, whose log lines go to the end of `log`.
     pub(super) fn start(program: &Path, arguments: &[&str], log: &Path) -> Result<Self, Failure> {
         let failed = |error: std::io::Error| {
             Failure::new(Exit::Failed, format!("{} cannot be started as a process of the demo", program.display()))
                 .because(Some(&error))
         };
-        let log = File::create(log).map_err(failed)?;
+        let log = OpenOptions::new().create(true).append(true).open(log).map_err(failed)?;
         let also = log.try_clone().map_err(failed)?;
         let child = Command::new(SETPRIV.0)
             .args(["--pdeathsig", "KILL"])

@@ -271,6 +271,8 @@ impl Stage for Embedded {
                 link: Cable::new(GrpcLink::new(identity), host.plugged.subscribe()),
                 clock: SystemClock,
                 found: Box::new(|_| {}),
+                refusals: Vec::new(),
+                keep: Box::new(|_| true),
             };
             let mortal = Mortal::new(id.as_str())?;
             let entered = mortal.runtime().enter();

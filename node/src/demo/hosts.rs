@@ -40,7 +40,7 @@ mod run;
 
 pub use bmc::Bmc;
 pub use guests::{GuestLine, GuestRun, GuestSpec, Guests};
-pub use host::Host;
+pub use host::{Host, PowerFact};
 use run::{command, write};
 
 /// Most hosts in one rig: their addresses end in 11 to 19.
@@ -48,6 +48,9 @@ pub const HOSTS_MAX: u8 = 9;
 
 /// Where runs register, so that a later one finds what a killed one left.
 const REGISTRY: &str = "/run/quorumfence-rig";
+
+/// A record of a guest's log: one sector of its disk.
+pub const RECORD_BYTES: u64 = 512;
 
 const CHASSIS: &str = include_str!("hosts/chassis.sh");
 const INIT: &str = include_str!("hosts/init.sh");
@@ -219,7 +222,32 @@ impl Rig {
 
     /// Returns a libvirt definition of a guest that every host of this rig can start.
     pub fn guest_definition(&self, guest: &GuestSpec) -> String {
-        guest.definition(&self.directory.join("shared"))
+        guest.definition(&self.directory.join("shared"), None)
+    }
+
+    /// Makes the log of a guest: an empty disk for so many records on the storage that all hosts share. Any host may
+    /// write to it at any time, so two runs of one guest at once leave their records in turn. QEMU wants whole pages: a
+    /// multiple of 8 records.
+    pub fn add_log(&self, guest: &GuestSpec, records: u32) -> Result<PathBuf, Error> {
+        let shared = self.directory.join("shared");
+        if !shared.join("initrd.root/modules").exists() {
+            image::add_disk_driver(&shared)?;
+        }
+        make_directory(&shared.join("logs"))?;
+        let path = self.log(guest);
+        let made = File::create(&path).and_then(|file| file.set_len(u64::from(records) * RECORD_BYTES));
+        made.map_err(|source| file_error(&path, source))?;
+        Ok(path)
+    }
+
+    /// Returns the file of a guest's log.
+    pub fn log(&self, guest: &GuestSpec) -> PathBuf {
+        self.directory.join("shared/logs").join(format!("{}.raw", guest.instance))
+    }
+
+    /// Returns the definition of a guest that writes to its log, which [`Rig::add_log`] made.
+    pub fn guest_definition_with_log(&self, guest: &GuestSpec) -> String {
+        guest.definition(&self.directory.join("shared"), Some(&self.log(guest)))
     }
 }
 

@@ -33,7 +33,16 @@ const GUESTS: [(&str, u8, u16); 4] = [("app1", 1, 500), ("db2", 2, 900), ("web2"
 const LINES_MIN: usize = 5;
 
 /// Longest boot of all guests: QEMU emulates, and they share a few cores.
-const GUEST_PATIENCE: Duration = Duration::from_secs(120);
+const GUEST_PATIENCE: Duration = Duration::from_secs(240);
+
+/// Whether guests write to logs on the shared storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Logs {
+    /// They write to their serial ports only.
+    None,
+    /// Each has a log for so many records.
+    Of(u32),
+}
 
 /// The rig and what runs on it. The order of the fields is the order in which things end.
 #[derive(Debug)]
@@ -42,6 +51,7 @@ pub(super) struct Real {
     rig: Rig,
     guests: Vec<(Guest, GuestSpec)>,
     plain: Vec<Guest>,
+    logs: Logs,
     directory: PathBuf,
     console: Console,
 }
@@ -59,15 +69,25 @@ pub(super) fn missing() -> Vec<String> {
 }
 
 impl Real {
-    /// Builds the rig, with every host powered off.
+    /// Builds the rig of the lessons, with every host powered off.
     pub(super) fn create(directory: &Path, console: Console) -> Result<Self, Failure> {
+        Self::build(directory, console, &GUESTS, Logs::None)
+    }
+
+    /// Builds a rig for guests with their homes and priorities, with every host powered off.
+    pub(super) fn build(
+        directory: &Path,
+        console: Console,
+        guests: &[(&str, u8, u16)],
+        logs: Logs,
+    ) -> Result<Self, Failure> {
         let password = format!("{:016x}", rand::random::<u64>());
         let options = Options { hosts: HOSTS, bmc_user: BMC_USER.into(), bmc_password: Secret::new(password) };
         let rig =
             block_in_place(|| Rig::create(&directory.join(place::RIG), &options)).map_err(|error| failed(&error))?;
         // The rig has ended what killed runs left running; only their files remain.
         place::remove_leftovers(Leftovers::All);
-        let guests: Vec<(Guest, GuestSpec)> = GUESTS
+        let guests: Vec<(Guest, GuestSpec)> = guests
             .iter()
             .map(|(name, home, priority)| {
                 let instance = InstanceId(rand::random());
@@ -75,8 +95,46 @@ impl Real {
                 (guest, GuestSpec { instance, name: (*name).into(), priority: *priority })
             })
             .collect();
+        if let Logs::Of(records) = logs {
+            let made = guests.iter().try_for_each(|(_, spec)| rig.add_log(spec, records).map(drop));
+            made.map_err(|error| failed(&error))?;
+        }
         let plain = guests.iter().map(|(guest, _)| guest.clone()).collect();
-        Ok(Self { controllers: BTreeMap::new(), rig, guests, plain, directory: directory.into(), console })
+        Ok(Self { controllers: BTreeMap::new(), rig, guests, plain, logs, directory: directory.into(), console })
+    }
+
+    /// Returns the hosts, their BMCs and what the guests write.
+    pub(super) fn rig(&self) -> &Rig {
+        &self.rig
+    }
+
+    /// Returns the file of a guest's log.
+    pub(super) fn log(&self, instance: InstanceId) -> Option<PathBuf> {
+        let spec = self.guests.iter().map(|(_, spec)| spec).find(|spec| spec.instance == instance)?;
+        (self.logs != Logs::None).then(|| self.rig.log(spec))
+    }
+
+    /// Returns the file with what a controller's processes wrote.
+    pub(super) fn controller_log(&self, id: ControllerId) -> PathBuf {
+        self.directory.join(format!("{id}.log"))
+    }
+
+    /// Returns a controller's process; `None` while it has none.
+    pub(super) fn controller(&self, id: ControllerId) -> Option<&Daemon> {
+        self.controllers.get(&id)
+    }
+
+    /// Forgets the controllers that ended by themselves, and returns them.
+    pub(super) fn bury(&mut self) -> Vec<ControllerId> {
+        let mut ended = Vec::new();
+        self.controllers.retain(|id, daemon| {
+            let has_ended = daemon.has_ended();
+            if has_ended {
+                ended.push(*id);
+            }
+            !has_ended
+        });
+        ended
     }
 
     fn host(&self, id: &HostId) -> &Host {
@@ -86,7 +144,11 @@ impl Real {
     fn start_guest(&self, guest: &Guest, spec: &GuestSpec) -> Result<(), Failure> {
         let host = self.host(&guest.home);
         let file = host.directory().join(format!("{}.xml", guest.name));
-        fs::write(&file, self.rig.guest_definition(spec)).map_err(|error| failed(&error))?;
+        let definition = match self.logs {
+            Logs::None => self.rig.guest_definition(spec),
+            Logs::Of(_) => self.rig.guest_definition_with_log(spec),
+        };
+        fs::write(&file, definition).map_err(|error| failed(&error))?;
         self.console.say(&format!("  {}$ virsh create {}.xml", guest.home, guest.name))?;
         let mut virsh = host.inside("virsh").map_err(|error| failed(&error))?;
         let output = virsh.args(["--quiet", "create"]).arg(&file).output().map_err(|error| failed(&error))?;
@@ -131,7 +193,7 @@ impl Stage for Real {
     async fn start_controller(&mut self, shell: &Shell, id: ControllerId, config: &Path) -> Result<(), Failure> {
         let config = config.to_string_lossy();
         self.console.say(&format!("  $ quorumfence controller run --config {} &", shell.shorten(&config)))?;
-        let log = self.directory.join(format!("{id}.log"));
+        let log = self.controller_log(id);
         let arguments = ["controller", "run", "--config", &config, "--log", "json"];
         let mut daemon = Daemon::start(shell.program(), &arguments, &log)?;
         let address = self.controller_address(id);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-use quorumfence_machine::{ControllerId, Event, LogIndex, WallMillis};
+use quorumfence_machine::{ControllerId, Event, EventRecord, LogIndex, WallMillis};
 use quorumfence_proto::pb;
 use quorumfence_proto::pb::cluster_client::ClusterClient;
 use quorumfence_proto::pb::timing_client::TimingClient;
@@ -15,7 +15,7 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use crate::api::grpc::timing::from_wire;
-use crate::cli::client::Client;
+use crate::cli::client::{Client, understood};
 use crate::cli::{Exit, Failure};
 use crate::cluster::identity::Peer;
 use crate::cluster::operator::Context;
@@ -132,17 +132,41 @@ impl Remote {
         entries
     }
 
+    /// Returns the events from number `first` on that one controller has applied.
+    pub(super) async fn events(&mut self, id: ControllerId, first: u64) -> Result<Vec<EventRecord>, Failure> {
+        let asked = timeout(CALL_LIMIT, self.own_events(id, first)).await;
+        let late = |_| Failure::new(Exit::TimedOut, format!("{id} did not list its events in time"));
+        let rows = asked.map_err(late).and_then(|answer| answer.map_err(Failure::from));
+        if rows.is_err() {
+            self.channels.remove(&id);
+        }
+        rows?.into_iter().map(understood).collect()
+    }
+
+    async fn own_events(&mut self, id: ControllerId, first: u64) -> Result<Vec<pb::EventRecord>, Status> {
+        let channel = self.channel(id).await?;
+        let request = pb::EventListRequest { from: first, follow: false };
+        let mut rows = ClusterClient::new(channel).event_list(request).await?.into_inner();
+        let mut events = Vec::new();
+        while let Some(row) = rows.message().await? {
+            events.push(row);
+        }
+        Ok(events)
+    }
+
     async fn own_state(&mut self, id: ControllerId) -> Result<pb::StatusReply, Status> {
-        let channel = match self.channels.get(&id) {
-            Some(channel) => channel.clone(),
-            None => {
-                let channel = dial(&self.context, id).await?;
-                self.channels.insert(id, channel.clone());
-                channel
-            }
-        };
+        let channel = self.channel(id).await?;
         let reply = ClusterClient::new(channel).status(pb::ReadRequest { local: true }).await?;
         Ok(reply.into_inner())
+    }
+
+    async fn channel(&mut self, id: ControllerId) -> Result<Channel, Status> {
+        if let Some(channel) = self.channels.get(&id) {
+            return Ok(channel.clone());
+        }
+        let channel = dial(&self.context, id).await?;
+        self.channels.insert(id, channel.clone());
+        Ok(channel)
     }
 }
 

@@ -29,7 +29,12 @@ impl Shell {
             Failure::new(Exit::Failed, "the demo cannot find its own program, which it runs as an operator would")
                 .because(Some(&error))
         })?;
-        Ok(Self { program, directory: directory.into(), console })
+        Ok(Self::of(&program, directory, console))
+    }
+
+    /// The same for another program's file.
+    pub(super) fn of(program: &Path, directory: &Path, console: Console) -> Self {
+        Self { program: program.into(), directory: directory.into(), console }
     }
 
     /// Returns this program's file.

@@ -14,10 +14,13 @@ use crate::cli::Failure;
 
 /// A guest, and the host that runs it at first.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Guest {
-    pub(super) instance: InstanceId,
-    pub(super) name: String,
-    pub(super) home: HostId,
+pub struct Guest {
+    /// Its UUID.
+    pub instance: InstanceId,
+    /// Its name.
+    pub name: String,
+    /// The host that runs it at first.
+    pub home: HostId,
 }
 
 /// How to reach a host's BMC.

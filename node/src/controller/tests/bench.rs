@@ -285,6 +285,8 @@ impl World {
             link: Direct { controller: self.controller.clone(), host: id.clone() },
             clock: SystemClock,
             found: Box::new(|_| {}),
+            refusals: Vec::new(),
+            keep: Box::new(|_| true),
         };
         self.agents.insert(id.clone(), Agent::start(setup));
     }

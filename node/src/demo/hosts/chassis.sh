@@ -24,6 +24,11 @@ init_lives() {
     [ "$(started_at "$init")" = "$started" ]
 }
 
+# Writes down for judges what happened to the power, with the wall clock's milliseconds.
+note() {
+    echo "$(date +%s%3N) $1" >>"$host_directory/record"
+}
+
 # A real power cut sends no FIN: the cable goes first, then everything dies at once.
 power_off() {
     ip link set "$VETH" down 2>/dev/null
@@ -40,6 +45,8 @@ power_off() {
     ip link delete "$VETH" 2>/dev/null
     ip netns delete "$NETNS" 2>/dev/null
     rm -f "$host_directory/init"
+    # Before anybody can read that it is off.
+    [ "$(cat "$host_directory/power")" = 0 ] || note off
     echo 0 >"$host_directory/power"
 }
 
@@ -55,6 +62,7 @@ power_on() {
         ip -n "$NETNS" link set eth0 up || return 1
     [ -e "$host_directory/isolated" ] || ip link set "$VETH" up || return 1
     cat /proc/sys/kernel/random/uuid >"$host_directory/boot_id"
+    note "on $(cat "$host_directory/boot_id")"
     echo 1 >"$host_directory/power"
     # Nothing of the caller may stay open in the host, or its BMC's socket would outlive the BMC.
     setsid ip netns exec "$NETNS" unshare --mount --propagation private --pid --fork --kill-child \

@@ -23,6 +23,14 @@ const LINES_MAX: usize = 100_000;
 /// Most bytes read from one file at once.
 const READ_MAX: u64 = 64 * 1024;
 
+/// Writes reach the storage before the guest is told so, past the host's memory. Without `shareable` QEMU's own image
+/// lock would refuse a second writer, and the product would be judged with a barrier behind it that it does not have.
+const DISK: &str = "
+    <disk type='file' device='disk'>
+      <driver name='qemu' type='raw' cache='none'/>
+      <source file='@FILE@'/><target dev='vda' bus='virtio'/><shareable/>
+    </disk>";
+
 const DOMAIN: &str = include_str!("../guest/domain.xml");
 
 /// A guest to define.
@@ -37,9 +45,11 @@ pub struct GuestSpec {
 }
 
 impl GuestSpec {
-    pub(super) fn definition(&self, shared: &Path) -> String {
+    pub(super) fn definition(&self, shared: &Path, log: Option<&Path>) -> String {
         let Self { instance, name, priority } = self;
+        let disk = log.map(|file| DISK.replace("@FILE@", &file.display().to_string()));
         DOMAIN
+            .replace("@DISK@", &disk.unwrap_or_default())
             .replace("@NAME@", name)
             .replace("@UUID@", &instance.to_string())
             .replace("@PRIORITY@", &priority.to_string())

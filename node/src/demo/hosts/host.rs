@@ -1,19 +1,20 @@
 //! One simulated host: its power, its cable, its identity, its command.
 
 use std::fs;
+use std::io;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use quorumfence_machine::{HostId, Power, SystemUuid};
+use quorumfence_machine::{BootId, HostId, Power, SystemUuid, WallMillis};
 
 use super::bmc::Bmc;
 use super::run::{command, read, wait, write};
 use super::{Error, Network, Options, file_error, make_directory};
 
 /// Longest wait for libvirtd after power-on. It probes QEMU once per rig, which takes seconds on a busy machine.
-const LIBVIRT_PATIENCE: Duration = Duration::from_secs(30);
+const LIBVIRT_PATIENCE: Duration = Duration::from_secs(120);
 
 /// A simulated hypervisor host.
 #[derive(Debug)]
@@ -25,6 +26,34 @@ pub struct Host {
     address: Ipv4Addr,
     system_uuid: SystemUuid,
     bmc: Bmc,
+}
+
+/// What happened to a host's power, by the chassis' own record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PowerFact {
+    /// When, on the machine's wall clock. Off is written once every process of the host is gone, and before anybody can
+    /// read that it is off.
+    pub at: WallMillis,
+    /// The boot that began; `None` when the power went off.
+    pub boot: Option<BootId>,
+}
+
+impl PowerFact {
+    fn of(line: &str) -> Option<Self> {
+        let (at, what) = line.split_once(' ')?;
+        let at = WallMillis(at.parse().ok()?);
+        let boot = match what.strip_prefix("on ") {
+            Some(boot) => Some(boot.parse().ok()?),
+            None if what == "off" => None,
+            None => return None,
+        };
+        Some(Self { at, boot })
+    }
+}
+
+fn bad_record(path: &Path, line: &str) -> Error {
+    let source = io::Error::new(io::ErrorKind::InvalidData, format!("'{line}' is no fact about power"));
+    file_error(path, source)
 }
 
 impl Host {
@@ -154,6 +183,53 @@ impl Host {
         let mut command = Command::new("nsenter");
         command.args(["--target", pid, "--mount", "--net", "--pid", program]);
         Ok(command)
+    }
+
+    /// Returns what happened to its power so far, oldest first.
+    pub fn power_record(&self) -> Result<Vec<PowerFact>, Error> {
+        let path = self.directory.join("record");
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        read(&path)?.lines().map(|line| PowerFact::of(line).ok_or_else(|| bad_record(&path, line))).collect()
+    }
+
+    /// Stops its command where it stands. It must run.
+    pub fn freeze_command(&self) -> Result<(), Error> {
+        self.signal("command.pid", "-STOP")
+    }
+
+    /// Lets its command go on.
+    pub fn thaw_command(&self) -> Result<(), Error> {
+        self.signal("command.pid", "-CONT")
+    }
+
+    /// Kills its command, which is started again.
+    pub fn kill_command(&self) -> Result<(), Error> {
+        self.signal("command.pid", "-KILL")
+    }
+
+    /// Stops its libvirt where it stands; the guests run on.
+    pub fn freeze_libvirt(&self) -> Result<(), Error> {
+        self.signal("run/libvirtd.pid", "-STOP")
+    }
+
+    /// Lets its libvirt go on.
+    pub fn thaw_libvirt(&self) -> Result<(), Error> {
+        self.signal("run/libvirtd.pid", "-CONT")
+    }
+
+    /// Signals a process by the pid that it has inside.
+    fn signal(&self, pid_file: &str, signal: &str) -> Result<(), Error> {
+        let pid = read(&self.directory.join(pid_file))?;
+        let mut kill = self.inside("kill")?;
+        let output = kill.args([signal, &pid]).output();
+        let output = output.map_err(|source| Error::Start { program: "nsenter".into(), source })?;
+        if output.status.success() {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stderr).trim().to_string();
+        Err(Error::Failed { command: format!("kill {signal} {pid} on {}", self.id), said })
     }
 
     fn libvirt_socket(&self) -> PathBuf {

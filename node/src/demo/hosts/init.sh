@@ -46,7 +46,7 @@ libvirtd --daemon
 
 # The command, as a service that is always restarted.
 while [ -s "$host_directory/command" ]; do
-    sh "$host_directory/command" </dev/null >>"$host_directory/command.log" 2>&1 || echo "the command ended with $?" >>"$host_directory/command.log"
+    sh -c 'echo $$ >"$1/command.pid"; exec sh "$1/command"' command "$host_directory" </dev/null >>"$host_directory/command.log" 2>&1 || echo "the command ended with $?" >>"$host_directory/command.log"
     sleep 1
 done
 sleep infinity &
