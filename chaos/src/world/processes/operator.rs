@@ -1,0 +1,172 @@
+//! The operator: the command line as a person uses it, and one look after the other at every controller.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, ensure};
+use quorumfence_machine::{ControllerId, HostId};
+use quorumfence_node::cluster::identity::Peer;
+use quorumfence_node::cluster::operator::{CONTEXT_VARIABLE, Context};
+use quorumfence_node::wiring::dial::connect;
+use quorumfence_proto::pb::cluster_client::ClusterClient;
+use quorumfence_proto::pb::{ReadRequest, StatusReply};
+use tokio::time::{sleep, timeout};
+use tonic::Status;
+use tonic::transport::Channel;
+
+use super::clock;
+
+/// How long a controller has to say how it is.
+const ANSWER: Duration = Duration::from_millis(800);
+
+/// Between two looks at a controller.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// What a controller said this long ago is not news.
+const FRESH: Duration = Duration::from_secs(2);
+
+/// Deeds that are being done at once; a person has two hands.
+const DEEDS_MAX: usize = 4;
+
+/// One person with a context.
+#[derive(Debug)]
+pub(super) struct Operator {
+    program: PathBuf,
+    context: PathBuf,
+    /// Commands that nobody waits for.
+    deeds: Vec<Child>,
+}
+
+impl Operator {
+    pub(super) fn new(place: &Path, program: &Path) -> Self {
+        Self { program: program.into(), context: place.join("operator.toml"), deeds: Vec::new() }
+    }
+
+    pub(super) fn context(&self) -> PathBuf {
+        self.context.clone()
+    }
+
+    /// Runs a command to its end and returns what it printed.
+    pub(super) fn run(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        let output = tokio::task::block_in_place(|| self.command(arguments).output());
+        let output = output.with_context(|| format!("{} cannot be run", self.program.display()))?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        // A join token is a secret, and long.
+        let shown: Vec<&str> = arguments.iter().map(|word| if word.len() > 80 { "..." } else { word }).collect();
+        ensure!(output.status.success(), "quorumfence {} failed: {}", shown.join(" "), said.trim());
+        Ok(String::from_utf8_lossy(&output.stdout).trim().to_string())
+    }
+
+    /// Begins a command that nobody waits for. A person who has both hands full does not begin.
+    pub(super) fn begin(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
+        self.reap();
+        if self.deeds.len() < DEEDS_MAX {
+            self.deeds.push(self.command(arguments).args(["--timeout", "10s"]).spawn().context("a command")?);
+        }
+        Ok(())
+    }
+
+    /// Forgets the commands that ended.
+    pub(super) fn reap(&mut self) {
+        self.deeds.retain_mut(|deed| matches!(deed.try_wait(), Ok(None)));
+    }
+
+    /// Whether no command is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.deeds.is_empty()
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.args(arguments).env(CONTEXT_VARIABLE, &self.context);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+}
+
+impl super::Processes {
+    /// Returns whether the cluster is armed, and the hosts in maintenance, as the leader has it.
+    pub(super) async fn brakes(&self) -> Option<(bool, Vec<HostId>)> {
+        let leader = self.leader()?;
+        let armed = self.statuses.fresh().get(&leader)?.cluster.as_ref()?.armed;
+        let mut lines = Lines::open(&self.operator.context()).ok()?;
+        let asked = async { lines.to(leader).await?.host_list(ReadRequest { local: true }).await };
+        let rows = timeout(ANSWER, asked).await.ok()?.ok()?.into_inner().hosts;
+        let held = rows.into_iter().filter_map(|row| row.host).filter(|host| host.maintenance.is_some());
+        Some((armed, held.filter_map(|host| host.id.parse().ok()).collect()))
+    }
+}
+
+/// What each controller said last about itself.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Statuses(Arc<Mutex<BTreeMap<ControllerId, (Instant, StatusReply)>>>);
+
+impl Statuses {
+    /// Looks at one controller again and again, until dropped.
+    pub(super) async fn follow(self, lines: Lines, id: ControllerId) {
+        let mut lines = lines;
+        loop {
+            let request = ReadRequest { local: true };
+            let asked = async { lines.to(id).await?.status(request).await };
+            match timeout(ANSWER, asked).await {
+                Ok(Ok(reply)) => drop(self.lock().insert(id, (clock(), reply.into_inner()))),
+                Ok(Err(_)) | Err(_) => lines.hang_up(id),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    /// Returns what was said of late.
+    pub(super) fn fresh(&self) -> BTreeMap<ControllerId, StatusReply> {
+        let said = self.lock();
+        let fresh = said.iter().filter(|(_, (at, _))| at.elapsed() < FRESH);
+        fresh.map(|(id, (_, reply))| (*id, reply.clone())).collect()
+    }
+
+    /// Returns the controller that says of itself that it leads, in the newest term.
+    pub(super) fn leader(&self) -> Option<ControllerId> {
+        let leads = |reply: &StatusReply| reply.leader.as_ref().is_some_and(|leader| leader.id == reply.controller);
+        let fresh = self.fresh();
+        let leader = fresh.iter().filter(|(_, reply)| leads(reply)).max_by_key(|(_, reply)| reply.term);
+        leader.map(|(id, _)| *id)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ControllerId, (Instant, StatusReply)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One client's connections to controllers.
+#[derive(Debug, Clone)]
+pub(super) struct Lines {
+    context: Context,
+    channels: BTreeMap<ControllerId, Channel>,
+}
+
+impl Lines {
+    pub(super) fn open(context: &Path) -> anyhow::Result<Self> {
+        Ok(Self { context: Context::load(context)?, channels: BTreeMap::new() })
+    }
+
+    /// Returns the line to a controller, which may have been open before.
+    pub(super) async fn to(&mut self, id: ControllerId) -> Result<ClusterClient<Channel>, Status> {
+        let channel = match self.channels.get(&id) {
+            Some(channel) => channel.clone(),
+            None => {
+                let tls = self.context.identity.client_tls(&Peer::Controller(id));
+                let channel = connect(&super::controller_address(id), tls, ANSWER).await?;
+                self.channels.insert(id, channel.clone());
+                channel
+            }
+        };
+        Ok(ClusterClient::new(channel))
+    }
+
+    /// Gives up the line to a controller.
+    pub(super) fn hang_up(&mut self, id: ControllerId) {
+        self.channels.remove(&id);
+    }
+}
