@@ -1,9 +1,20 @@
 //! The verbs, one a file. Exit code 0: every promise held; 1: one is broken; 2: it could not be found out.
 
+pub(crate) mod against;
+pub(crate) mod canary;
 pub(crate) mod case;
+pub(crate) mod child;
+pub(crate) mod hosts;
+pub(crate) mod model;
+pub(crate) mod mutants;
+pub(crate) mod processes;
+pub(crate) mod progress;
 pub(crate) mod replay;
+pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod shrink;
+pub(crate) mod soak;
+pub(crate) mod stories;
 pub(crate) mod sweep;
 
 use std::io::{self, Write};

@@ -8,8 +8,10 @@ use std::str::FromStr;
 use quorumfence_machine::{ControllerId, HostId, Millis};
 use quorumfence_raft::Point;
 
+pub use gear::{Gear, Levels};
 pub use parse::{Error, duration};
 
+mod gear;
 mod parse;
 #[cfg(test)]
 mod tests;
@@ -49,10 +51,14 @@ pub enum Fault {
     Bmc(HostId, BmcTrouble),
     /// How a host's hypervisor behaves.
     Hypervisor(HostId, HypervisorTrouble),
+    /// Something happens to an instance by other hands than the product's.
+    Instance(String, Hands),
     /// A person does something.
     Operator(Deed),
     /// The members of the group change.
     Member(Member),
+    /// A person asks why nothing more is done about a host.
+    Explain(HostId),
     /// Everything works again: lines, disks, BMCs, hypervisors; stopped controllers and hosts start.
     Heal,
 }
@@ -205,6 +211,17 @@ pub enum Member {
     Remove(ControllerId),
 }
 
+/// What other hands do to an instance, with a host's own tools.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Hands {
+    /// It is shut down, or ends by itself.
+    End,
+    /// It is started on a host.
+    Start(HostId),
+    /// It is moved to a host while it runs.
+    Migrate(HostId),
+}
+
 /// What a person does.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Deed {
@@ -218,6 +235,12 @@ pub enum Deed {
     EndMaintenance(HostId),
     /// Looks at a host in the rack, and confirms that it is dead if it has no power.
     ConfirmDead(HostId),
+    /// Confirms that a host is dead without looking.
+    InsistDead(HostId),
+    /// Gives a host other fencing levels.
+    Enrol(HostId, Levels),
+    /// Changes one of the settings, as a line of TOML says.
+    Set(String),
 }
 
 impl Fault {
@@ -249,11 +272,13 @@ impl fmt::Display for Fault {
             Self::Host(host, blow) => write!(f, "host {host} {blow}"),
             Self::Bmc(host, trouble) => write!(f, "bmc {host} {trouble}"),
             Self::Hypervisor(host, trouble) => write!(f, "hypervisor {host} {trouble}"),
+            Self::Instance(name, hands) => write!(f, "instance {name} {hands}"),
             Self::Operator(deed) => write!(f, "operator {deed}"),
             Self::Member(Member::Add) => f.write_str("member add"),
             Self::Member(Member::Demote(id)) => write!(f, "member demote {}", id.0),
             Self::Member(Member::Promote(id)) => write!(f, "member promote {}", id.0),
             Self::Member(Member::Remove(id)) => write!(f, "member remove {}", id.0),
+            Self::Explain(host) => write!(f, "explain {host}"),
             Self::Heal => f.write_str("heal"),
         }
     }
@@ -361,6 +386,16 @@ impl fmt::Display for HypervisorTrouble {
     }
 }
 
+impl fmt::Display for Hands {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::End => f.write_str("end"),
+            Self::Start(host) => write!(f, "start {host}"),
+            Self::Migrate(host) => write!(f, "migrate {host}"),
+        }
+    }
+}
+
 impl fmt::Display for Deed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -369,6 +404,9 @@ impl fmt::Display for Deed {
             Self::StartMaintenance(host) => write!(f, "start-maintenance {host}"),
             Self::EndMaintenance(host) => write!(f, "end-maintenance {host}"),
             Self::ConfirmDead(host) => write!(f, "confirm-dead {host}"),
+            Self::InsistDead(host) => write!(f, "insist-dead {host}"),
+            Self::Enrol(host, levels) => write!(f, "enrol {host} {levels}"),
+            Self::Set(line) => write!(f, "set {line}"),
         }
     }
 }

@@ -17,6 +17,7 @@
 //! evidence leaves room for doubt they acquit; the comment at the rule says so.
 
 mod acknowledged_stays;
+pub(crate) mod ballot;
 mod brakes_hold;
 pub(crate) mod committed;
 mod fence_first;

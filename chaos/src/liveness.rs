@@ -14,7 +14,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorumfence_machine::{Destination, Event, HostId, InstanceId, Millis};
+use quorumfence_machine::{Destination, Event, HostId, InstanceId, Millis, Outcome, Parking, Refusal};
 
 use crate::invariants::Promise;
 use crate::invariants::committed::Committed;
@@ -25,6 +25,10 @@ use crate::observation::{Cause, Observation, Seen};
 /// retry in between is missed.
 pub const QUIET: Millis = Millis(10_000);
 
+/// How long after everything is healed a person's help, or the want of a host, is no excuse any more: several times the
+/// pause between two rounds over the fencing levels.
+const PATIENCE: Millis = Millis(120_000);
+
 /// Returns the judges of L1 to L3, one row a promise, at the beginning of a run.
 pub fn promises() -> Vec<Box<dyn Promise>> {
     vec![Box::new(Fenced::default()), Box::new(Recovered::default()), Box::new(Quiet::default())]
@@ -32,12 +36,15 @@ pub fn promises() -> Vec<Box<dyn Promise>> {
 
 /// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
 ///
-/// A lost host that a brake holds, or that has nothing to fence it with, waits for a person by design.
+/// A lost host that a brake holds, that has nothing to fence it with, or whose devices refused, waits for a person by
+/// design. One whose devices did not answer is tried again, so it is fenced once they do.
 #[derive(Debug, Default)]
 pub struct Fenced {
     committed: Committed,
     fleet: Fleet,
-    healed: bool,
+    healed: Option<Millis>,
+    /// Hosts of which some device refused since their fence was decided.
+    refused: BTreeSet<HostId>,
     judged: u64,
 }
 
@@ -48,13 +55,16 @@ impl Promise for Fenced {
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         self.fleet.open(observation);
-        self.healed |= observation.seen == Seen::Healed;
+        if observation.seen == Seen::Healed {
+            self.healed = Some(observation.at);
+        }
         if let Some(entry) = self.committed.entry(observation) {
-            entry.events.iter().for_each(|event| self.fleet.take(&entry, event));
+            entry.events.iter().for_each(|event| {
+                self.fleet.take(&entry, event);
+                self.take(event);
+            });
         }
-        if observation.seen != Seen::Closed || !self.healed {
-            return Ok(());
-        }
+        let (Seen::Closed, Some(healed)) = (&observation.seen, self.healed) else { return Ok(()) };
         for (host, standing) in self.fleet.standings() {
             self.judged += 1;
             let excused = self.fleet.is_without_levels(host) || self.fleet.brake(host, observation.at).is_some();
@@ -62,6 +72,13 @@ impl Promise for Fenced {
                 Standing::Lost if !excused => return Err(format!("{host} is lost, and its fence was never decided")),
                 Standing::Fencing(token) if !self.fleet.is_without_levels(host) => {
                     return Err(format!("{host} is neither fenced under token {token} nor is a person asked"));
+                }
+                Standing::NeedsHuman(token)
+                    if healed + PATIENCE <= observation.at
+                        && !self.refused.contains(host)
+                        && !self.fleet.is_without_levels(host) =>
+                {
+                    return Err(format!("{host} waits for a person under token {token}, and its devices work"));
                 }
                 Standing::New
                 | Standing::Up
@@ -79,17 +96,33 @@ impl Promise for Fenced {
     }
 }
 
+impl Fenced {
+    fn take(&mut self, event: &Event) {
+        if let Event::FenceAttemptFailed { host, why: Outcome::Refused(refusal), .. } = event {
+            if *refusal != Refusal::PermitEnded {
+                self.refused.insert(host.clone());
+            }
+        } else if let Event::FenceDecided { host, .. } | Event::HostEnrolled { host, .. } = event {
+            self.refused.remove(host);
+        }
+    }
+}
+
 /// Judges L2: every registered instance that ever ran runs on exactly one host in the end, or is parked.
 ///
 /// Events do not say which instances are opted in to high availability, so all are taken for it. Nothing is promised
-/// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1.
+/// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
+/// of a host excuses it only while there is none.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
     fleet: Fleet,
     instances: BTreeMap<InstanceId, Instance>,
     off: BTreeSet<HostId>,
-    healed: bool,
+    /// Since when each host has power, as far as it was heard of.
+    on: BTreeMap<HostId, Millis>,
+    maintained: BTreeSet<HostId>,
+    healed: Option<Millis>,
     judged: u64,
 }
 
@@ -100,7 +133,7 @@ struct Instance {
     runs_on: BTreeSet<HostId>,
     /// The host that the log gives it to, or orders it to.
     holder: Option<HostId>,
-    parked: bool,
+    parked: Option<Parking>,
 }
 
 impl Promise for Recovered {
@@ -114,6 +147,9 @@ impl Promise for Recovered {
             for event in entry.events {
                 self.fleet.take(&entry, event);
                 self.take(event);
+                if let Event::HostAdmitted { host, .. } = event {
+                    self.on.entry(host.clone()).or_insert(entry.at);
+                }
             }
         } else if let Seen::Started { instance, host, .. } = &observation.seen {
             let row = self.instances.entry(*instance).or_default();
@@ -123,13 +159,15 @@ impl Promise for Recovered {
             self.instances.entry(*instance).or_default().runs_on.remove(host);
         } else if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone());
+            self.on.remove(host);
             self.instances.values_mut().for_each(|row| drop(row.runs_on.take(host)));
         } else if let Seen::PowerOn { host, .. } = &observation.seen {
             self.off.remove(host);
+            self.on.insert(host.clone(), observation.at);
         } else if observation.seen == Seen::Healed {
-            self.healed = true;
-        } else if observation.seen == Seen::Closed && self.healed {
-            self.closed()?;
+            self.healed = Some(observation.at);
+        } else if let (Seen::Closed, Some(healed)) = (&observation.seen, self.healed) {
+            self.closed(observation.at, healed)?;
         }
         Ok(())
     }
@@ -148,28 +186,51 @@ impl Recovered {
             let row = self.instances.entry(*instance).or_default();
             row.registered = true;
             row.holder = Some(host.clone());
-            row.parked = false;
+            row.parked = None;
+        }
+        if let Event::MaintenanceStarted { host, .. } = event {
+            self.maintained.insert(host.clone());
+        } else if let Event::MaintenanceEnded { host } = event {
+            self.maintained.remove(host);
         }
         if let Event::RecoveryPlanned { instance, to, .. } = event {
             let row = self.instances.entry(*instance).or_default();
             match to {
                 Destination::Host { host, .. } => {
                     row.holder = Some(host.clone());
-                    row.parked = false;
+                    row.parked = None;
                 }
-                Destination::Parked(_) => row.parked = true,
+                Destination::Parked(why) => row.parked = Some(*why),
             }
         }
     }
 
-    fn closed(&mut self) -> Result<(), String> {
+    /// Returns a host that could have taken what was parked for want of one: it has had power for long, and nothing is
+    /// open about it.
+    fn wanted(&self, at: Millis, healed: Millis) -> Option<&HostId> {
+        let could = |(host, since): &(&HostId, &Millis)| {
+            let is_settled = match self.fleet.standing(host) {
+                Standing::Up | Standing::Fenced => true,
+                Standing::New | Standing::Lost | Standing::Fencing(_) | Standing::NeedsHuman(_) => false,
+            };
+            healed.max(**since) + PATIENCE <= at && is_settled && !self.maintained.contains(*host)
+        };
+        self.on.iter().find(could).map(|(host, _)| host)
+    }
+
+    fn closed(&mut self, at: Millis, healed: Millis) -> Result<(), String> {
+        let wanted = self.wanted(at, healed).cloned();
         for (id, row) in self.instances.iter().filter(|(_, row)| row.registered && row.has_run) {
             self.judged += 1;
             let homes: Vec<&str> = row.runs_on.iter().map(HostId::as_str).collect();
             if homes.len() > 1 {
                 return Err(format!("{id} runs on {} in the end", homes.join(" and ")));
             }
-            let is_excused = row.parked || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));
+            if let (Some(Parking::NoHost), true, Some(host)) = (row.parked, homes.is_empty(), &wanted) {
+                return Err(format!("{id} is parked for want of a host, and {host} has been on for long"));
+            }
+            let is_excused =
+                row.parked.is_some() || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));
             if homes.is_empty() && !is_excused {
                 let holder = row.holder.as_ref().map_or("nobody", HostId::as_str);
                 return Err(format!("{id} runs nowhere in the end and is not parked; the log gives it to {holder}"));

@@ -25,6 +25,18 @@ enum Verb {
     Replay(cli::replay::Args),
     /// Looks for the fewest faults that still break the promise.
     Shrink(cli::shrink::Args),
+    /// Plays stories, and shows where one is told in another way than it is written.
+    Stories(cli::stories::Args),
+    /// Checks the fencing protocol in every state within bounds, whole or without one guard.
+    Model(cli::model::Args),
+    /// Plays fresh seeds until the time is over or a promise breaks.
+    Soak(cli::soak::Args),
+    /// Draws the timeline of a run as one HTML page.
+    Report(cli::report::Args),
+    /// Plants known bugs in a copy of the tree, and looks how soon each is convicted.
+    Mutants(cli::mutants::Args),
+    /// Plays one run in which the world is guilty; every sweep plays them all.
+    Canary(cli::canary::Args),
 }
 
 fn main() -> ExitCode {
@@ -33,6 +45,12 @@ fn main() -> ExitCode {
         Verb::Run(args) => cli::run::run(&args),
         Verb::Replay(args) => cli::replay::run(&args),
         Verb::Shrink(args) => cli::shrink::run(&args),
+        Verb::Stories(args) => cli::stories::run(&args),
+        Verb::Model(args) => cli::model::run(&args),
+        Verb::Soak(args) => cli::soak::run(&args),
+        Verb::Report(args) => cli::report::run(&args),
+        Verb::Mutants(args) => cli::mutants::run(&args),
+        Verb::Canary(args) => cli::canary::run(&args),
     };
     match ended {
         Ok(code) => code,

@@ -1,9 +1,10 @@
 //! The nemesis: chooses what goes wrong next, from chance and from what it sees of the cluster.
 //!
 //! Blind chance rarely hits the moment that matters. So it prefers the host that is being fenced, the host on which an
-//! instance is being started, and the leader; and it lets things go wrong together (a *storm*). What it does goes into
-//! a script, which plays again without it.
+//! instance is being started, and the leader; it lets things go wrong together (a *storm*); and it waits for a moment
+//! of the protocol to strike at (an *ambush*). What it does goes into a script, which plays again without it.
 
+mod ambush;
 mod storm;
 
 use std::collections::BTreeSet;
@@ -16,6 +17,7 @@ use crate::fault::{
     Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Member, Place, Weather, Which,
 };
 use crate::swarm::{Kind, Plan};
+use ambush::Ambush;
 
 /// No group grows beyond this.
 const CONTROLLERS_MAX: usize = 6;
@@ -35,6 +37,8 @@ pub struct Sight {
     pub off: BTreeSet<HostId>,
     /// Hosts that a quorum lost or that are being fenced.
     pub fenced: Vec<HostId>,
+    /// Hosts that an executor may be switching off.
+    pub permitted: Vec<HostId>,
     /// Hosts on which an instance is being started.
     pub targets: Vec<HostId>,
 }
@@ -50,14 +54,16 @@ pub struct Nemesis {
     returning: BTreeSet<HostId>,
     next: Millis,
     storm: Option<Millis>,
+    ambush: Option<Ambush>,
 }
 
 impl Nemesis {
     /// Makes the nemesis of a run.
     pub fn new(seed: u64, plan: Plan) -> Self {
         let mut chance = Chance::new(seed, "nemesis");
-        let storm = chance.percent(50).then(|| chance.time(Millis(5000), plan.chaos - Millis(30_000)));
-        Self { chance, plan, pending: Vec::new(), returning: BTreeSet::new(), next: Millis::ZERO, storm }
+        let storm = chance.percent(70).then(|| chance.time(Millis(5000), plan.chaos - Millis(30_000)));
+        let ambush = chance.percent(50).then(|| Ambush::lay(&mut chance, plan.chaos));
+        Self { chance, plan, pending: Vec::new(), returning: BTreeSet::new(), next: Millis::ZERO, storm, ambush }
     }
 
     /// Returns what goes wrong, or is put right, by `now`, which counts from the start of the chaos.
@@ -72,6 +78,10 @@ impl Nemesis {
             self.storm = None;
             let storm = storm::draw(&mut self.chance, sight);
             self.pending.extend(storm.into_iter().map(|(after, fault)| (now + after, fault)));
+        }
+        if let Some(ambush) = &mut self.ambush {
+            let sprung = ambush.due(&mut self.chance, now, sight);
+            self.pending.extend(sprung.into_iter().map(|(after, fault)| (now + after, fault)));
         }
         // Stable: what was decided first happens first.
         self.pending.sort_by_key(|(at, _)| *at);

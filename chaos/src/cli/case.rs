@@ -26,10 +26,15 @@ pub(crate) struct Report {
     pub(crate) judged: BTreeMap<String, u64>,
     /// How often each kind of fault happened.
     pub(crate) faults: BTreeMap<String, u64>,
+    /// How often the nemesis wanted what the world cannot do.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) left_out: BTreeMap<String, u64>,
     /// How often each kind of event was committed.
     pub(crate) events: BTreeMap<String, u64>,
     pub(crate) simulated_ms: u64,
     pub(crate) wall_ms: u64,
+    /// Time of one core.
+    pub(crate) cpu_ms: u64,
     /// The faults as they happened.
     pub(crate) script: Script,
     /// A hash of everything that was seen: equal for equal runs.
@@ -50,8 +55,18 @@ pub(crate) fn watch_panics() {
 
 /// Plays a run and tells what came out.
 pub(crate) fn judge(run: &Run) -> anyhow::Result<(Ended, Report)> {
+    judge_by(run, play)
+}
+
+/// The same for a run that is played in some other way.
+pub(crate) fn judge_by(run: &Run, play: impl FnOnce(&Run) -> anyhow::Result<Ended>) -> anyhow::Result<(Ended, Report)> {
     let began = clock();
-    let mut ended = play(run).with_context(|| format!("seed {}: the world did not open", run.seed))?;
+    let ended = play(run).with_context(|| format!("seed {}: the world did not open", run.seed))?;
+    sum_up(run.seed, began, ended)
+}
+
+/// Tells what came out of a run that began at that moment.
+pub(crate) fn sum_up(seed: u64, began: Instant, mut ended: Ended) -> anyhow::Result<(Ended, Report)> {
     let panic = PANICS.lock().ok().and_then(|mut panics| panics.pop());
     if let (Some(why), None) = (panic, &ended.broken) {
         ended.broken = Some(Broken { promise: "panic", at: ended.simulated, why });
@@ -61,18 +76,47 @@ pub(crate) fn judge(run: &Run) -> anyhow::Result<(Ended, Report)> {
         *faults.entry(action.fault.kind()).or_default() += 1;
     }
     let report = Report {
-        seed: run.seed,
+        seed,
         broken: ended.broken.as_ref().map(ToString::to_string),
         promise: ended.broken.as_ref().map(|broken| broken.promise.to_string()),
         judged: ended.judged.iter().map(|(promise, times)| ((*promise).to_string(), *times)).collect(),
         faults,
+        left_out: BTreeMap::new(),
         events: events(&ended.history),
         simulated_ms: ended.simulated.0,
         script: ended.script.clone(),
         wall_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        cpu_ms: cpu_ms(),
         trace: format!("{:016x}", trace(&ended.history)?),
     };
     Ok((ended, report))
+}
+
+impl Report {
+    /// Returns the report of a process that gave none.
+    pub(crate) fn lost(seed: u64, why: String) -> Self {
+        Self {
+            seed,
+            broken: Some(why),
+            promise: Some("process".into()),
+            judged: BTreeMap::new(),
+            faults: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+            events: BTreeMap::new(),
+            simulated_ms: 0,
+            wall_ms: 0,
+            cpu_ms: 0,
+            script: Script::default(),
+            trace: String::new(),
+        }
+    }
+}
+
+/// Returns how long this thread, which simulates alone, had a core; zero where the kernel does not say.
+fn cpu_ms() -> u64 {
+    let told = fs::read_to_string("/proc/self/schedstat").unwrap_or_default();
+    let nanos = told.split_whitespace().next().and_then(|word| word.parse::<u64>().ok());
+    nanos.unwrap_or_default() / 1_000_000
 }
 
 /// Returns the time on this machine's clock: how long a run takes is a matter of the machine and not of the simulation.

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
-use anyhow::Context;
-use quorumfence_chaos::script::Script;
+use quorumfence_chaos::canary::Guilt;
 use quorumfence_chaos::world::sim::Run;
 
 use super::case::{self, Report};
+use super::child::Child;
+use super::progress::Progress;
 use super::say;
 
 /// Arguments of `sim`.
@@ -20,19 +21,22 @@ use super::say;
 pub(crate) struct Args {
     /// How many seeds.
     #[arg(long, default_value_t = 100)]
-    seeds: u64,
+    pub(super) seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]
-    from: u64,
+    pub(super) from: u64,
     /// Processes at the same time; as many as there are cores, unless told otherwise.
     #[arg(long)]
-    jobs: Option<NonZeroUsize>,
+    pub(super) jobs: Option<NonZeroUsize>,
     /// Goes on after a broken promise, and counts them.
     #[arg(long)]
-    keep_going: bool,
+    pub(super) keep_going: bool,
     /// Where cases of broken promises are written.
     #[arg(long, value_name = "DIR", default_value = ".")]
-    cases: PathBuf,
+    pub(super) cases: PathBuf,
+    /// No seed begins after this.
+    #[arg(skip)]
+    pub(super) until: Option<Instant>,
 }
 
 /// What all seeds together showed.
@@ -48,64 +52,57 @@ struct Tally {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
+    let child = Child::this()?;
+    let complaints = canaries(args, &child)?;
+    if !complaints.is_empty() {
+        let why = complaints.join("; ");
+        say(&format!("The court sleeps, so this batch would prove nothing: {why}.\n"))?;
+        return Ok(ExitCode::from(2));
+    }
     let (next, stop) = (AtomicU64::new(args.from), AtomicBool::new(false));
     let end = args.from.saturating_add(args.seeds);
     let tally = Mutex::new(Tally::default());
     let began = case::clock();
+    let progress = Progress::new(args.until.is_none().then_some(args.seeds));
     let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let jobs = args.jobs.map_or(cores, NonZeroUsize::get);
     let worked: Vec<anyhow::Result<()>> = std::thread::scope(|scope| {
         let work = || -> anyhow::Result<()> {
             while !stop.load(Ordering::SeqCst) {
                 let seed = next.fetch_add(1, Ordering::SeqCst);
-                if seed >= end {
+                if seed >= end || args.until.is_some_and(|until| case::clock() >= until) {
                     break;
                 }
-                let report = one(seed)?;
+                let report = child.seed(seed)?;
                 if report.broken.is_some() {
                     let run = Run { script: Some(report.script.clone()), ..Run::of(seed) };
                     case::write(&args.cases.join(format!("seed-{seed}.json")), &run)?;
                     stop.fetch_or(!args.keep_going, Ordering::SeqCst);
                 }
                 let mut tally = tally.lock().expect("a panic in a worker ends the sweep");
-                tally.add(report, began)?;
+                progress.aside(|| tally.add(report, began))?;
+                progress.show(tally.seeds, tally.judged.values().sum(), tally.broken.len());
             }
             Ok(())
         };
         let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().expect("a worker does not panic")).collect()
     });
+    progress.end();
     worked.into_iter().collect::<anyhow::Result<()>>()?;
     let tally = tally.into_inner().expect("no worker panicked");
     tally.tell(began)?;
     Ok(ExitCode::from(u8::from(!tally.broken.is_empty())))
 }
 
-/// Plays one seed in a process of its own: a run that aborts, hangs or leaks harms no other.
-fn one(seed: u64) -> anyhow::Result<Report> {
-    let this = std::env::current_exe().context("this program does not find itself")?;
-    let child = Command::new(this)
-        .args(["run", "--json", "--seed", &seed.to_string()])
-        .stdin(Stdio::null())
-        .stderr(Stdio::null())
-        .output()
-        .with_context(|| format!("seed {seed} cannot be started"))?;
-    let text = String::from_utf8_lossy(&child.stdout);
-    serde_json::from_str(&text).or_else(|_| {
-        let why = format!("the process ended with {} and said {text:?}", child.status);
-        Ok(Report {
-            seed,
-            broken: Some(why),
-            promise: Some("process".into()),
-            judged: BTreeMap::new(),
-            faults: BTreeMap::new(),
-            events: BTreeMap::new(),
-            simulated_ms: 0,
-            wall_ms: 0,
-            script: Script::default(),
-            trace: String::new(),
-        })
-    })
+/// Plays the canaries of this batch. Returns what is wrong with the court, if it sleeps.
+fn canaries(args: &Args, child: &Child) -> anyhow::Result<Vec<String>> {
+    let mut complaints = Vec::new();
+    for guilt in Guilt::ALL {
+        let report = child.canary(args.from, &guilt.to_string())?;
+        complaints.extend(guilt.complaint(report.promise.as_deref()));
+    }
+    Ok(complaints)
 }
 
 impl Tally {

@@ -6,7 +6,8 @@ use quorumfence_machine::{ControllerId, HostId, Millis};
 use quorumfence_raft::Point;
 
 use super::{
-    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Member, Place, Weather, Which,
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, Hands, HostBlow, HypervisorTrouble, Kept, Levels, Member, Place,
+    Weather, Which,
 };
 
 /// A text that is no fault.
@@ -43,8 +44,10 @@ fn read(words: &mut Words<'_>) -> Result<Fault, String> {
         "host" => Ok(Fault::Host(host(words)?, host_blow(words)?)),
         "bmc" => Ok(Fault::Bmc(host(words)?, bmc_trouble(words)?)),
         "hypervisor" => Ok(Fault::Hypervisor(host(words)?, hypervisor_trouble(words)?)),
+        "instance" => Ok(Fault::Instance(words.next("an instance")?.into(), hands(words)?)),
         "operator" => deed(words).map(Fault::Operator),
         "member" => member(words).map(Fault::Member),
+        "explain" => host(words).map(Fault::Explain),
         "heal" => Ok(Fault::Heal),
         other => Err(format!("nothing is called '{other}'")),
     }
@@ -62,6 +65,10 @@ impl<'a> Words<'a> {
     fn expect(&mut self, word: &str) -> Result<(), String> {
         let found = self.next(&format!("'{word}'"))?;
         if found == word { Ok(()) } else { Err(format!("'{found}' stands where '{word}' belongs")) }
+    }
+
+    fn rest(&mut self) -> Vec<&'a str> {
+        self.left.drain(..).collect()
     }
 
     fn end(&self) -> Result<(), String> {
@@ -222,6 +229,15 @@ fn hypervisor_trouble(words: &mut Words<'_>) -> Result<HypervisorTrouble, String
     }
 }
 
+fn hands(words: &mut Words<'_>) -> Result<Hands, String> {
+    match words.next("what happens to the instance")? {
+        "end" => Ok(Hands::End),
+        "start" => host(words).map(Hands::Start),
+        "migrate" => host(words).map(Hands::Migrate),
+        other => Err(format!("'{other}' happens to no instance")),
+    }
+}
+
 fn deed(words: &mut Words<'_>) -> Result<Deed, String> {
     match words.next("what the operator does")? {
         "arm" => Ok(Deed::Arm),
@@ -229,6 +245,12 @@ fn deed(words: &mut Words<'_>) -> Result<Deed, String> {
         "start-maintenance" => host(words).map(Deed::StartMaintenance),
         "end-maintenance" => host(words).map(Deed::EndMaintenance),
         "confirm-dead" => host(words).map(Deed::ConfirmDead),
+        "insist-dead" => host(words).map(Deed::InsistDead),
+        "enrol" => Ok(Deed::Enrol(host(words)?, Levels::read(words.rest())?)),
+        "set" => match words.rest().join(" ") {
+            line if line.contains(" = ") => Ok(Deed::Set(line)),
+            line => Err(format!("'{line}' is no setting such as permit_life = 20000")),
+        },
         other => Err(format!("no operator does '{other}'")),
     }
 }

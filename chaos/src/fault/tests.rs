@@ -1,7 +1,7 @@
 use super::*;
 
 /// One of each kind, as scripts write it.
-const ALL: [&str; 56] = [
+const ALL: [&str; 65] = [
     "controller 2 kill",
     "controller leader power-cut",
     "controller all power-cut",
@@ -55,6 +55,15 @@ const ALL: [&str; 56] = [
     "operator start-maintenance host2",
     "operator end-maintenance host2",
     "operator confirm-dead host2",
+    "operator insist-dead host2",
+    "operator enrol host2 none",
+    "operator enrol host2 bmc+pdu ipmi bmc-of-host3 cabled-to-host3 strange-bmc",
+    "operator set permit_life = 20000",
+    "operator set proofs = [\"Human\"]",
+    "instance vm2a end",
+    "instance vm2a start host3",
+    "instance vm2a migrate host3",
+    "explain host2",
     "weather loss 0% duplicate 0% delay 0s",
     "rejoin host host2",
     "heal",
@@ -85,6 +94,13 @@ fn what_is_no_fault_is_refused_with_the_word_that_is_wrong() {
         ("controller 1 stall agent-before-start 5s", "controllers never come by agent-before-start"),
         ("host host1 stall fence-after-permit 5s", "agents never come by fence-after-permit"),
         ("disk 1 flip coin", "no disk holds 'coin': log, meta or records"),
+        ("instance vm2a explode", "'explode' happens to no instance"),
+        ("operator enrol host2", "a level such as bmc or bmc+pdu, or 'none', is missing"),
+        (
+            "operator enrol host2 axe",
+            "'axe' is no fencing device: bmc, pdu, ipmi, strange-bmc, bmc-of-HOST or cabled-to-HOST",
+        ),
+        ("operator set speed", "'speed' is no setting such as permit_life = 20000"),
         ("isolate rack 1", "'rack' is no place: controller, host or bmc"),
     ] {
         assert_eq!(text.parse::<Fault>().unwrap_err().why, why, "{text}");

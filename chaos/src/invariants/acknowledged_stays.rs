@@ -15,6 +15,8 @@ const CATCH_UP: Millis = Millis(5000);
 /// Judges S6: what was acknowledged is committed, says what the client asked for, never says anything else, and is had
 /// at the end by every voter that has run for a while.
 ///
+/// A call that was refused changed nothing: its text stands nowhere.
+///
 /// The text may stand in an earlier entry than the acknowledged one: a request that is sent twice becomes two entries,
 /// and only the first changes anything. Without a `Healed` the end is not judged: a controller may be cut off.
 #[derive(Debug, Default)]
@@ -29,6 +31,8 @@ pub struct AcknowledgedStays {
     acknowledged: BTreeMap<LogIndex, Millis>,
     /// What was acknowledged and nobody has applied: the texts that must come.
     awaited: BTreeMap<LogIndex, String>,
+    /// The writes that were refused.
+    refused: BTreeSet<String>,
     running: BTreeMap<ControllerId, Replica>,
     voters: Option<BTreeSet<ControllerId>>,
     healed: Option<Millis>,
@@ -97,7 +101,7 @@ impl AcknowledgedStays {
             if let Event::VotersChanged { voters } = event {
                 self.voters = Some(voters.iter().copied().collect());
             }
-            let wanted: Vec<&String> = self.calls.values().chain(self.awaited.values()).collect();
+            let wanted: Vec<&String> = self.calls.values().chain(self.awaited.values()).chain(&self.refused).collect();
             if wanted.is_empty() {
                 continue;
             }
@@ -105,6 +109,9 @@ impl AcknowledgedStays {
             let words = format!("{event} {event:?}");
             let found: Vec<String> = wanted.into_iter().filter(|text| words.contains(*text)).cloned().collect();
             for text in found {
+                if self.refused.contains(&text) {
+                    return Err(format!("{text:?} was refused, and {} carries it", entry.index));
+                }
                 self.found.entry(text).or_insert(entry.index);
             }
         }
@@ -116,6 +123,14 @@ impl AcknowledgedStays {
 
     fn answered(&mut self, call: u64, answer: &Answer, at: Millis) -> Result<(), String> {
         let Some(text) = self.calls.remove(&call) else { return Ok(()) };
+        if let (Answer::Refused(why), found) = (answer, self.found.get(&text)) {
+            self.judged += 1;
+            let Some(found) = found else {
+                self.refused.insert(text);
+                return Ok(());
+            };
+            return Err(format!("{text:?} was refused ({why}), and {found} carries it"));
+        }
         let Answer::Written(index) = answer else { return Ok(()) };
         self.judged += 1;
         self.acknowledged.entry(*index).or_insert(at);
@@ -243,6 +258,17 @@ mod tests {
         let restarted = running(acknowledged().at(20_000).seen(Seen::Healed).at(36_000), 3, 4);
         acquits::<AcknowledgedStays>(&restarted.at(40_000).seen(Seen::Closed));
         acquits::<AcknowledgedStays>(&acknowledged().at(40_000).seen(Seen::Closed));
+    }
+
+    #[test]
+    fn a_write_that_was_refused_changed_nothing() {
+        let refused = |story: Story| story.answered(1, Answer::Refused("it exists".into()));
+        let story = Story::new().called(1, write("oats"));
+        let done = refused(story.clone().entry(5, says("oats")));
+        convicts::<AcknowledgedStays>(&done, "\"oats\" was refused (it exists), and #5 carries it");
+        let later = refused(story.clone()).entry(5, says("oats"));
+        convicts::<AcknowledgedStays>(&later, "\"oats\" was refused, and #5 carries it");
+        acquits::<AcknowledgedStays>(&refused(story).entry(5, says("rye")));
     }
 
     #[test]

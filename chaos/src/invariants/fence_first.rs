@@ -3,6 +3,7 @@
 //! ```text
 //! FenceDecided ── the host was off since then, or runs a newer boot ──▶ HostFenced      rule 1: the proof is true
 //! given to a home ──▶ the home is proven dead ──▶ RecoveryPlanned                       rule 2: the plan rests on it
+//! target ──▶ admitted in that boot, not proven dead, not being fenced ──▶ RecoveryPlanned
 //! RecoveryPlanned(host, boot, token) ──▶ Started there, in that boot, under that token  rule 3: the start obeys it
 //! ```
 
@@ -41,6 +42,8 @@ struct Host {
     /// The boots that followed a loss of power, oldest first. The last is the present one.
     boots: Vec<BootId>,
     admitted: Option<BootId>,
+    /// The entry that admitted it last.
+    admitted_at: Option<LogIndex>,
     /// The entry that last proved a boot of it over.
     proven_at: Option<LogIndex>,
 }
@@ -100,7 +103,8 @@ impl FenceFirst {
             let off_since = self.hosts.get(host).is_some_and(|host| host.off);
             self.fences.insert(*token, Fence { host: host.clone(), off_since });
         } else if let Event::HostAdmitted { host, boot } = event {
-            self.hosts.entry(host.clone()).or_default().admitted = Some(*boot);
+            let row = self.hosts.entry(host.clone()).or_default();
+            (row.admitted, row.admitted_at) = (Some(*boot), Some(entry.index));
         } else if let Event::HostRebooted { host, boot } = event {
             // It moves nothing by itself, so a false one is not convicted. It is only no proof.
             let row = self.hosts.entry(host.clone()).or_default();
@@ -125,6 +129,7 @@ impl FenceFirst {
         } else if let Event::RecoveryPlanned { instance, from, to: Destination::Host { host, boot }, token } = event {
             self.judged += 1;
             self.plan(*instance, from, host)
+                .and_then(|()| self.target(host, *boot))
                 .map_err(|why| format!("{instance} is ordered to {host} under token {token}, {why}"))?;
             self.open.insert(*instance, (*token, host.clone()));
             self.plans.insert((*instance, *token), Target { host: host.clone(), boot: *boot });
@@ -172,6 +177,21 @@ impl FenceFirst {
         match self.open.get(&instance) {
             Some((open, target)) if target != to => {
                 Err(format!("and its order to {target} under token {open} has neither ended nor been fenced"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// Rule 2, the other end: only a host that may run something takes it. Of one that was never admitted nothing is known.
+    fn target(&self, host: &HostId, boot: BootId) -> Result<(), String> {
+        if let Some(token) = self.fences.iter().find(|(_, fence)| fence.host == *host).map(|(token, _)| token) {
+            return Err(format!("and {host} itself is being fenced under token {token}"));
+        }
+        let Some(row) = self.hosts.get(host) else { return Ok(()) };
+        match row.admitted {
+            Some(_) if row.proven_at > row.admitted_at => Err(format!("and {host} itself is proven dead")),
+            Some(admitted) if admitted != boot => {
+                Err(format!("in boot {boot} of {host}, which is admitted in boot {admitted}"))
             }
             Some(_) | None => Ok(()),
         }

@@ -5,10 +5,12 @@ use std::collections::BTreeMap;
 use quorumfence_machine::{ControllerId, Event, HostId, Millis, Settings, Token};
 
 use super::Promise;
+use super::ballot::Ballot;
 use super::committed::{Committed, Entry};
 use crate::observation::{Cause, Observation, Seen};
 
-/// Judges S4 at each off order that is sent and at each power cut by a BMC.
+/// Judges S4 at each off order that is sent, at each power cut by a BMC, and at each loss, return and admission of a host:
+/// these rest on the votes of a majority, and a decision that is committed is not undone.
 ///
 /// A permit's life is measured from the moment when the first controller applied its entry. Its executor counts from
 /// before it asked, so a correct one stops earlier, by the time that the commit took. That is the room for the drift of
@@ -18,6 +20,7 @@ use crate::observation::{Cause, Observation, Seen};
 #[derive(Debug, Default)]
 pub struct QuorumOnly {
     committed: Committed,
+    ballot: Ballot,
     permit_life: Millis,
     hosts: BTreeMap<HostId, Leave>,
     judged: u64,
@@ -41,7 +44,7 @@ impl Promise for QuorumOnly {
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         if let Some(entry) = self.committed.entry(observation) {
-            self.take(&entry);
+            self.take(&entry)?;
         } else if let Seen::Opened { settings: Settings { permit_life, .. }, .. } = &observation.seen {
             self.permit_life = *permit_life;
         } else if let Seen::OffSent { controller, host } = &observation.seen {
@@ -61,8 +64,13 @@ impl Promise for QuorumOnly {
 }
 
 impl QuorumOnly {
-    fn take(&mut self, entry: &Entry<'_>) {
+    fn take(&mut self, entry: &Entry<'_>) -> Result<(), String> {
         for event in entry.events {
+            self.judged += u64::from(matches!(
+                event,
+                Event::HostLost { .. } | Event::HostRegained { .. } | Event::HostAdmitted { .. }
+            ));
+            self.ballot.take(event).map_err(|why| format!("at {} {why}", entry.index))?;
             if let Event::FenceDecided { host, token } = event {
                 self.hosts.insert(host.clone(), Leave { fence: Some(*token), ..Leave::default() });
             } else if let Event::PermitGranted { host, token, executor, .. } = event {
@@ -73,6 +81,7 @@ impl QuorumOnly {
                 self.hosts.entry(host.clone()).or_default().admitted = true;
             }
         }
+        Ok(())
     }
 
     fn order(&self, controller: ControllerId, host: &HostId, at: Millis) -> Result<(), String> {
@@ -96,9 +105,11 @@ impl QuorumOnly {
 
 #[cfg(test)]
 mod tests {
+    use quorumfence_machine::Verdict;
+
     use super::*;
     use crate::invariants::sample::{
-        Story, acquits, admitted, convicts, decided, fenced, granted, new_boot, off_proof,
+        Story, acquits, admitted, boot, convicts, decided, fenced, granted, host, lost, new_boot, off_proof,
     };
 
     /// Host a is fenced under token 5, and controller 1 got its permit at 1.000 s.
@@ -146,5 +157,59 @@ mod tests {
         convicts::<QuorumOnly>(&late.clone().power_off("a", Cause::Bmc), "cuts its power, which was admitted again");
         acquits::<QuorumOnly>(&permitted().power_off("a", Cause::Bmc).power_off("b", Cause::Outside));
         acquits::<QuorumOnly>(&permitted().at(50_000).power_off("a", Cause::Bmc).power_off("a", Cause::Outside));
+    }
+
+    fn vote(by: u64, verdict: Verdict) -> Event {
+        Event::VoteCast { controller: ControllerId(by), host: host("a"), verdict }
+    }
+
+    fn alive(number: u8) -> Verdict {
+        Verdict::Alive { boot: boot(number) }
+    }
+
+    fn regained() -> Event {
+        Event::HostRegained { host: host("a") }
+    }
+
+    /// Three voters, two of which hear host a in its boot 1, in which it is admitted; the third saw it dead before.
+    fn three_voters() -> Story {
+        let voters = vec![ControllerId(1), ControllerId(2), ControllerId(3)];
+        let votes =
+            vec![Event::VotersChanged { voters }, vote(3, Verdict::Unreachable), vote(1, alive(1)), vote(2, alive(1))];
+        Story::new().entry(3, votes).entry(4, vec![admitted("a", 1)])
+    }
+
+    #[test]
+    fn a_host_is_lost_to_a_majority_that_saw_its_admitted_boot() {
+        let one = three_voters().entry(5, vec![vote(1, Verdict::Unreachable)]);
+        let two = one.clone().entry(6, vec![vote(2, Verdict::PoweredOff)]);
+        convicts::<QuorumOnly>(
+            &one.entry(7, vec![lost("a")]),
+            "at #7 a is lost, and 1 of 3 voters say so, of which it takes 2",
+        );
+        acquits::<QuorumOnly>(&two.entry(7, vec![lost("a")]));
+        let reboot = three_voters().entry(5, vec![vote(1, alive(2)), vote(2, alive(2)), lost("a")]);
+        acquits::<QuorumOnly>(&reboot);
+        let left = three_voters().entry(5, vec![vote(1, Verdict::Unreachable), vote(3, Verdict::Unreachable)]);
+        let left = left.entry(6, vec![Event::VotersChanged { voters: vec![ControllerId(1), ControllerId(2)] }]);
+        convicts::<QuorumOnly>(&left.entry(7, vec![lost("a")]), "1 of 2 voters say so");
+    }
+
+    #[test]
+    fn a_host_is_admitted_in_the_boot_that_a_majority_hears() {
+        let one = three_voters().entry(5, vec![vote(1, alive(2))]);
+        convicts::<QuorumOnly>(&one.clone().entry(6, vec![admitted("a", 2)]), "and 1 of 3 voters say so");
+        acquits::<QuorumOnly>(&one.entry(6, vec![vote(3, alive(2)), admitted("a", 2)]));
+    }
+
+    #[test]
+    fn a_decision_is_not_undone_and_one_voice_brings_nobody_back() {
+        let dead =
+            three_voters().entry(5, vec![vote(1, Verdict::Unreachable), vote(2, Verdict::Unreachable), lost("a")]);
+        convicts::<QuorumOnly>(&dead.clone().entry(6, vec![vote(1, alive(1)), regained()]), "and 1 of 3 voters say so");
+        let back = vec![vote(1, alive(1)), vote(2, alive(1)), regained()];
+        acquits::<QuorumOnly>(&dead.clone().entry(6, back.clone()));
+        let late = dead.entry(6, vec![decided("a", 6)]).entry(7, back);
+        convicts::<QuorumOnly>(&late, "counts as alive again, although its fence is decided and not proven");
     }
 }

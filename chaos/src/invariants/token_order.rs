@@ -1,6 +1,6 @@
 //! S3: tokens only grow, and nobody acts on an older one after a newer one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{Event, HostId, InstanceId, Token};
 
@@ -8,7 +8,11 @@ use super::Promise;
 use super::committed::{Committed, Entry};
 use crate::observation::{Observation, Seen};
 
-/// Judges S3: a token is the index of its own entry, and permits, proofs and starts follow the newest.
+/// Judges S3: a token is the index of its own entry; permits, proofs and starts follow the newest; and that an instance
+/// runs is said only of the order that it runs under.
+///
+/// An agent whose host runs the instance already answers a newer order with it, so what ran there when the order was
+/// made counts too.
 #[derive(Debug, Default)]
 pub struct TokenOrder {
     committed: Committed,
@@ -18,6 +22,10 @@ pub struct TokenOrder {
     plans: BTreeMap<InstanceId, Token>,
     /// The newest token that each instance was started under.
     starts: BTreeMap<InstanceId, Token>,
+    /// Where each instance runs.
+    runs: BTreeMap<InstanceId, BTreeSet<HostId>>,
+    /// Where each instance has run since its newest plan was made.
+    has_run: BTreeMap<InstanceId, BTreeSet<HostId>>,
     judged: u64,
 }
 
@@ -29,6 +37,14 @@ impl Promise for TokenOrder {
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         if let Some(entry) = self.committed.entry(observation) {
             return entry.events.iter().try_for_each(|event| self.event(&entry, event));
+        }
+        if let Seen::Started { instance, host, .. } = &observation.seen {
+            self.runs.entry(*instance).or_default().insert(host.clone());
+            self.has_run.entry(*instance).or_default().insert(host.clone());
+        } else if let Seen::Ended { instance, host } = &observation.seen {
+            self.runs.entry(*instance).or_default().remove(host);
+        } else if let Seen::PowerOff { host, .. } = &observation.seen {
+            self.runs.values_mut().for_each(|hosts| drop(hosts.take(host)));
         }
         let Seen::Started { instance, host, token: Some(token) } = &observation.seen else { return Ok(()) };
         self.judged += 1;
@@ -57,7 +73,19 @@ impl TokenOrder {
         }
         if let Event::RecoveryPlanned { instance, token, .. } = event {
             let newest = self.plans.insert(*instance, *token);
+            let running = self.runs.get(instance).cloned().unwrap_or_default();
+            self.has_run.insert(*instance, running);
             return self.decision(entry, *token, newest, &format!("the recovery of {instance}"));
+        }
+        if let Event::InstanceStarted { instance, host, token } = event {
+            self.judged += 1;
+            let has_run = self.has_run.get(instance).is_some_and(|hosts| hosts.contains(host));
+            if !has_run {
+                return Err(format!(
+                    "{} says that {instance} runs on {host} under token {token}, and it has not run there since that order",
+                    entry.index
+                ));
+            }
         }
         if let Event::PermitGranted { host, token, .. } | Event::HostFenced { host, token, .. } = event {
             self.judged += 1;
@@ -86,7 +114,9 @@ impl TokenOrder {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::invariants::sample::{Story, acquits, convicts, decided, fenced, granted, off_proof, parked, planned};
+    use crate::invariants::sample::{
+        Story, acquits, convicts, decided, fenced, granted, off_proof, parked, planned, runs,
+    };
 
     #[test]
     fn a_token_is_the_index_of_its_decision() {
@@ -119,5 +149,21 @@ mod tests {
         convicts::<TokenOrder>(&story.clone().started(1, "c", Some(8)), "under token #8 after a start under #9");
         acquits::<TokenOrder>(&story.clone().started(1, "c", Some(10)));
         acquits::<TokenOrder>(&story.started(2, "c", Some(8)));
+    }
+
+    #[test]
+    fn what_is_said_to_run_has_run_since_its_order() {
+        let ordered = Story::new().entry(7, vec![planned(1, "a", "b", 7)]);
+        let said = |story: Story, token| story.entry(token + 1, vec![runs(1, "b", token)]);
+        let why = "runs on b under token #7, and it has not run there since that order";
+        convicts::<TokenOrder>(&said(ordered.clone(), 7), why);
+        convicts::<TokenOrder>(&said(ordered.clone().started(1, "c", Some(7)), 7), why);
+        acquits::<TokenOrder>(&said(ordered.clone().started(1, "b", Some(7)).ended(1, "b"), 7));
+        let again = |story: Story| said(story.entry(9, vec![planned(1, "a", "b", 9)]), 9);
+        acquits::<TokenOrder>(&again(ordered.clone().started(1, "b", Some(7))));
+        convicts::<TokenOrder>(
+            &again(ordered.started(1, "b", Some(7)).ended(1, "b")),
+            "under token #9, and it has not run",
+        );
     }
 }

@@ -147,3 +147,29 @@ fn a_run_that_never_healed_owes_nothing() {
         assert_eq!(judge.judged(), 0);
     }
 }
+
+#[test]
+fn a_person_is_no_excuse_for_a_fence_that_would_work() {
+    let asked = before().entry(9, vec![lost("a")]).entry(10, vec![decided("a", 10)]);
+    let asked = asked.entry(11, vec![needs_human("a", 10)]);
+    let end = |story: Story| story.at(20_000).seen(Seen::Healed).at(140_000).seen(Seen::Closed);
+    convicts::<Fenced>(&end(asked.clone()), "a waits for a person under token #10, and its devices work");
+    let failed = |why| vec![Event::FenceAttemptFailed { host: host("a"), token: token(10), level: 0, why }];
+    let ended = asked.clone().entry(12, failed(Outcome::Refused(Refusal::PermitEnded)));
+    convicts::<Fenced>(&end(ended), "and its devices work");
+    acquits::<Fenced>(&end(asked.clone().entry(12, failed(Outcome::Refused(Refusal::Credentials)))));
+    acquits::<Fenced>(&the_end(asked));
+}
+
+#[test]
+fn want_of_a_host_is_no_excuse_while_there_is_one() {
+    let to = Destination::Parked(Parking::NoHost);
+    let plan = Event::RecoveryPlanned { instance: instance(1), from: host("a"), to, token: token(12) };
+    let story = fenced_a().power_off("b", Cause::Outside).power_off("c", Cause::Outside).entry(12, vec![plan]);
+    let end = |story: Story| story.seen(Seen::Healed).at(200_000).seen(Seen::Closed);
+    acquits::<Recovered>(&end(story.clone()));
+    let back = story.entry(13, vec![decided("b", 13), fenced("b", 13, off_proof())]);
+    acquits::<Recovered>(&end(back.clone().at(90_000).power_on("b", 2)));
+    let long = end(back.at(80_000).power_on("b", 2));
+    convicts::<Recovered>(&long, "is parked for want of a host, and b has been on for long");
+}

@@ -4,19 +4,23 @@ use quorumfence_machine::{HostId, Millis};
 
 use super::{Sight, controller};
 use crate::chance::Chance;
-use crate::fault::{Blow, BmcTrouble, Fault, HostBlow, Place, Which};
+use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, Place, Which};
 
 type Storm = Vec<(Millis, Fault)>;
 
 /// Draws one storm: faults and how long after its beginning each comes.
 pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
     let Some(host) = chance.pick(&sight.hosts).cloned() else { return Storm::new() };
-    match chance.below(6) {
+    match chance.below(10) {
         0 => cut_off_with_a_bad_bmc(chance, host),
         1 => leader_stands_still_in_a_fence(chance, sight, host),
         2 => everybody_loses_power_in_a_fence(chance, host),
         3 => rack(chance, sight),
         4 => targets_die(chance, sight),
+        5 => whole_site(chance, sight),
+        7 => goes_off_in_maintenance(chance, host),
+        8 => syncs_fail_and_everybody_loses_power(chance, sight),
+        6 => leader_cut_off_and_everybody_loses_power(chance, sight),
         _ => returns_while_an_order_is_late(chance, host),
     }
 }
@@ -77,9 +81,68 @@ fn targets_die(chance: &mut Chance, sight: &Sight) -> Storm {
     storm
 }
 
+/// Every host loses its power at once: nobody is left to take an instance.
+fn whole_site(chance: &mut Chance, sight: &Sight) -> Storm {
+    let moment = |chance: &mut Chance| chance.time(Millis::ZERO, Millis(300));
+    sight.hosts.iter().map(|host| (moment(chance), Fault::Host(host.clone(), HostBlow::PowerCut))).collect()
+}
+
+/// The kernel has dropped what it could not sync. Whoever goes on as if nothing were amiss finds out when the power goes.
+fn syncs_fail_and_everybody_loses_power(chance: &mut Chance, sight: &Sight) -> Storm {
+    let mut storm = Storm::new();
+    for id in &sight.controllers {
+        if chance.percent(60) {
+            let failed = chance.time(Millis::ZERO, Millis(3000));
+            storm.push((failed, Fault::Disk(*id, DiskTrouble::FailSync)));
+            storm.push((
+                failed + chance.time(Millis(500), Millis(3000)),
+                Fault::Controller(Which::One(*id), Blow::Start),
+            ));
+        }
+    }
+    let cut = chance.time(Millis(7000), Millis(20_000));
+    storm.push((cut, Fault::Controller(Which::All, Blow::PowerCut)));
+    storm.push((cut + chance.time(Millis(100), Millis(5000)), Fault::Controller(Which::All, Blow::Start)));
+    storm
+}
+
+/// Somebody takes a host into maintenance, works on it with the power off, and puts it back.
+fn goes_off_in_maintenance(chance: &mut Chance, host: HostId) -> Storm {
+    let off = chance.time(Millis(300), Millis(2000));
+    let on = off + chance.time(Millis(8000), Millis(20_000));
+    vec![
+        (Millis::ZERO, Fault::Operator(Deed::StartMaintenance(host.clone()))),
+        (off, Fault::Host(host.clone(), HostBlow::PowerCut)),
+        (on, Fault::Host(host.clone(), HostBlow::PowerOn)),
+        (on + chance.time(Millis(1000), Millis(9000)), Fault::Operator(Deed::EndMaintenance(host))),
+    ]
+}
+
+/// What the leader has not synced yet and what its followers have may differ, and then all of them forget.
+fn leader_cut_off_and_everybody_loses_power(chance: &mut Chance, sight: &Sight) -> Storm {
+    let Some(leader) = sight.leader else { return Storm::new() };
+    let place = Place::Controller(leader);
+    let slow = chance.time(Millis(50), Millis(2000));
+    let cut = chance.time(Millis(200), Millis(4000));
+    let power = cut + chance.time(Millis::ZERO, Millis(5000));
+    let mut storm: Storm = sight
+        .controllers
+        .iter()
+        .filter(|_| chance.percent(60))
+        .map(|id| (Millis::ZERO, Fault::Disk(*id, DiskTrouble::Slow(slow))))
+        .collect();
+    storm.extend([
+        (cut, Fault::Isolate(place.clone())),
+        (power, Fault::Controller(Which::All, Blow::PowerCut)),
+        (power + chance.time(Millis(100), Millis(5000)), Fault::Controller(Which::All, Blow::Start)),
+        (power + chance.time(Millis(100), Millis(9000)), Fault::Rejoin(place)),
+    ]);
+    storm
+}
+
 /// The BMC obeys long after the host was cut off; somebody switches the host on as soon as it is off.
 fn returns_while_an_order_is_late(chance: &mut Chance, host: HostId) -> Storm {
-    let late = chance.time(Millis(2000), Millis(20_000));
+    let late = chance.time(Millis(4000), Millis(25_000));
     vec![
         (Millis::ZERO, Fault::Bmc(host.clone(), BmcTrouble::Late(late))),
         (Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))),

@@ -12,6 +12,7 @@ fn sight() -> Sight {
         hosts: (1..=5).map(name).collect(),
         off: BTreeSet::new(),
         fenced: vec![name(4)],
+        permitted: Vec::new(),
         targets: Vec::new(),
     }
 }

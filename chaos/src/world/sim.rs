@@ -1,8 +1,10 @@
 //! World 1: the production controllers and agents with the real openraft, under one seed and in virtual time.
 
+pub mod asides;
 mod controllers;
 pub mod disk;
 pub mod environment;
+mod guilt;
 mod hosts;
 mod inflict;
 mod members;
@@ -10,6 +12,7 @@ pub mod network;
 mod play;
 mod record;
 pub mod runtime;
+pub mod story;
 mod workload;
 
 use std::collections::BTreeMap;
@@ -18,9 +21,10 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use quorumfence_drivers::lab::{Laboratory, Pace};
+use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
-    Actor, Change, ClusterId, ControllerId, EventRecord, HostId, JoinTokenId, Joiner, LogIndex, Millis, Reply, Role,
-    Segment, Settings, State,
+    Actor, Change, ClusterId, ControllerId, EventRecord, Fence, HostId, JoinTokenId, Joiner, LogIndex, Millis, Reply,
+    Role, Segment, Settings, Stage, State,
 };
 use quorumfence_raft::{Expect, Options, Peer};
 use tokio::time::Instant;
@@ -28,12 +32,17 @@ use tokio::time::Instant;
 use crate::chance::Chance;
 use crate::nemesis::Sight;
 use crate::observation::Seen;
+use asides::Asides;
 use controllers::{Seat, address};
 use hosts::{Seated, stands};
+pub(super) use hosts::{domain, first_boot, next_boot};
 pub use hosts::{host, instance};
+pub(super) use inflict::{bmc as bmc_mode, hypervisor as hypervisor_mode};
 use network::{Ether, NetworkEvent, Place, wait_until};
-pub use play::{Ended, Run, play};
+pub(super) use play::due;
+pub use play::{Ended, Run, play, play_guilty};
 use record::Record;
+pub(super) use record::told;
 use runtime::{Rate, mix};
 
 /// Patience of every wait in the simulation, in simulated time.
@@ -52,7 +61,19 @@ pub struct Sim {
     members: members::Members,
     /// How fast the clocks of controllers go; true where nothing is said.
     rates: BTreeMap<ControllerId, Rate>,
+    /// What other hands may start and move, by name.
+    domains: BTreeMap<String, Domain>,
+    asides: Asides,
+    /// Who does what an operator does.
+    operator: Person,
     chance: Chance,
+}
+
+/// Somebody at the command line, and the reason that they type.
+#[derive(Debug, Clone, Copy)]
+struct Person {
+    name: &'static str,
+    reason: &'static str,
 }
 
 /// Runs a simulation to its end on a scheduler that `seed` decides.
@@ -88,6 +109,9 @@ impl Sim {
             hosts: BTreeMap::new(),
             members: members::Members::default(),
             rates: BTreeMap::new(),
+            domains: BTreeMap::new(),
+            asides: Asides::default(),
+            operator: Person { name: "chaos", reason: "chaos" },
             chance: Chance::new(seed, "world"),
         }
     }
@@ -217,11 +241,15 @@ impl Sim {
 
     /// Returns what the nemesis may see.
     fn sight(&self) -> Sight {
-        let (mut fenced, mut targets) = (Vec::new(), Vec::new());
+        let (mut fenced, mut permitted, mut targets) = (Vec::new(), Vec::new(), Vec::new());
         let leader = self.leader();
         if let Some(id) = leader.or_else(|| self.ids().first().copied()) {
             self.read(id, |state| {
                 fenced.extend(state.hosts().filter(|row| !stands(row)).map(|row| row.id.clone()));
+                let open = |fence: &&Fence| {
+                    !matches!(fence.stage, Stage::Proven { .. }) && fence.permits.iter().any(|permit| !permit.ended)
+                };
+                permitted.extend(state.fences().filter(open).map(|fence| fence.host.clone()));
                 targets.extend(state.instances().filter_map(hosts::target));
             });
         }
@@ -233,6 +261,7 @@ impl Sim {
             hosts: all.clone().cloned().collect(),
             off: all.filter(|host| !self.laboratory().is_on(host)).cloned().collect(),
             fenced,
+            permitted,
             targets,
         }
     }

@@ -118,3 +118,15 @@ fn a_start_obeys_its_plan() {
     acquits::<FenceFirst>(&ordered.clone().started(1, "b", Some(12)));
     acquits::<FenceFirst>(&ordered.started(2, "c", None));
 }
+
+#[test]
+fn a_target_is_admitted_in_that_boot_and_neither_dead_nor_being_fenced() {
+    let to = |story: Story, target: &str| story.entry(20, vec![planned(1, "a", target, 20)]);
+    convicts::<FenceFirst>(&to(fenced_a(), "a"), "and a itself is proven dead");
+    let fencing = fenced_a().entry(12, vec![decided("b", 12)]);
+    convicts::<FenceFirst>(&to(fencing.clone(), "b"), "and b itself is being fenced under token #12");
+    let later = fenced_a().entry(12, vec![admitted("c", 2)]);
+    convicts::<FenceFirst>(&to(later, "c"), "of c, which is admitted in boot 02020202");
+    acquits::<FenceFirst>(&to(fencing, "c"));
+    acquits::<FenceFirst>(&to(fenced_a().entry(12, vec![admitted("a", 1)]), "a"));
+}

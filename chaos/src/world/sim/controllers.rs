@@ -1,13 +1,14 @@
 //! Controllers: processes on machines with a disk, that die, stand still and start again.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::ensure;
 use quorumfence_machine::{ClusterId, ControllerId, LogIndex, Millis};
 use quorumfence_node::controller::{self, Controller};
 use quorumfence_raft::{Expect, Fatal, Identity, Replica};
+use tokio::time::Instant;
 
 use super::disk::{SimDisk, Trouble};
 use super::environment::{SimClock, SimDevices, SimEnvironment, SimProbes};
@@ -25,6 +26,8 @@ pub(super) struct Seat {
     pub(super) node: Arc<Node>,
     /// Processes so far: each draws other numbers.
     starts: u64,
+    /// Until when it stands still. A short pause does not end a longer one.
+    held_until: Arc<Mutex<Instant>>,
     /// How fast its clock goes.
     rate: Rate,
     /// By how much its wall clock is wrong.
@@ -72,10 +75,18 @@ impl Sim {
         let Some(seat) = self.seats.get(&id) else { return };
         self.ether.note(format_args!("pause {id} for {time:?}"));
         seat.node.pause();
+        let until = Instant::now() + time;
+        let held_until = Arc::clone(&seat.held_until);
+        {
+            let mut held_until = held_until.lock().unwrap_or_else(PoisonError::into_inner);
+            *held_until = until.max(*held_until);
+        }
         let node = Arc::clone(&seat.node);
         in_the_world(async move {
-            tokio::time::sleep(time).await;
-            node.resume();
+            tokio::time::sleep_until(until).await;
+            if *held_until.lock().unwrap_or_else(PoisonError::into_inner) <= until {
+                node.resume();
+            }
         });
     }
 
@@ -102,6 +113,7 @@ impl Sim {
             disk: SimDisk::default(),
             node: dead(),
             starts: 0,
+            held_until: Arc::new(Mutex::new(Instant::now())),
             rate,
             wall_offset_ms: 0,
             opened: Arc::default(),
@@ -114,6 +126,7 @@ impl Sim {
         seat.disk.set_trouble(Trouble::None);
         seat.node = Node::with_rate(mix(self.seed ^ (id.0 << 32) ^ (seat.starts << 40)), seat.rate);
         seat.node.jump_wall(seat.wall_offset_ms);
+        seat.held_until = Arc::new(Mutex::new(Instant::now()));
         let (node, disk) = (Arc::clone(&seat.node), seat.disk.clone());
         let clock = SimClock { opened: self.opened, offset: Millis(id.0 * 100_000), node: Arc::clone(&node) };
         let (ether, record) = (Arc::clone(&self.ether), self.record.clone());

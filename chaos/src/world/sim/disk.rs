@@ -44,6 +44,8 @@ struct Disk {
     /// Published files: on the platter, all of them.
     files: BTreeMap<String, Vec<u8>>,
     trouble: Trouble,
+    /// It says that it has synced, and has not.
+    lies: bool,
     /// A sync failed, and the process that was told so still runs.
     sync_failed: bool,
     /// How many processes used the disk before. A sync that one of them began tells the next nothing.
@@ -86,6 +88,11 @@ impl SimDisk {
         disk.pending.clear();
         disk.files.clear();
         disk.end_process();
+    }
+
+    /// Makes it say from here on that it has synced when it has not. No product survives that: it is for canaries.
+    pub fn lie(&self) {
+        self.lock().lies = true;
     }
 
     /// Sets what is wrong from here on. A sync that failed stays failed until its process ends.
@@ -217,6 +224,9 @@ impl Kv for SimDisk {
     async fn sync(&self) -> Result<(), Error> {
         let upto = self.lock().written;
         let mut disk = self.settle().await.map_err(|why| failed("sync", why))?;
+        if disk.lies {
+            return Ok(());
+        }
         while disk.pending.front().is_some_and(|(number, _)| *number <= upto) {
             if let Some((_, batch)) = disk.pending.pop_front() {
                 apply(&mut disk.platter, &batch);

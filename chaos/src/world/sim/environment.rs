@@ -56,8 +56,8 @@ impl AgentEnvironment for SimEnvironment {
 
 /// Stands still where the nemesis wants it.
 async fn pass(point: Point) {
-    if let Some(stall) = Node::current().and_then(|node| node.passes(point)) {
-        tokio::time::sleep(stall).await;
+    if let Some(node) = Node::current() {
+        node.pass(point).await;
     }
 }
 
@@ -96,7 +96,7 @@ impl Devices for SimDevices {
 
     fn device(&self, host: &HostId, device: &Device) -> Outcome<SimBmc> {
         match device.driver {
-            Driver::Laboratory => Outcome::Observed(SimBmc::new(Arc::clone(&self.ether), self.me, host.clone())),
+            Driver::Laboratory => Outcome::Observed(SimBmc::behind(Arc::clone(&self.ether), self.me, host, device)),
             Driver::Ipmi => Outcome::Refused(Refusal::Unsupported),
         }
     }

@@ -1,12 +1,13 @@
 //! Hosts: hardware in the laboratory with an agent on it, as long as it has power.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
     BootId, Change, Device, Driver, Enrolment, Host, HostId, HostState, Instance, InstanceId, InstanceState, Joiner,
-    Level, LogIndex, Millis, Role, Segment, SystemUuid,
+    Level, LogIndex, Millis, Refused, Role, Segment, SystemUuid,
 };
 use quorumfence_node::agent::{self, Agent, Controllers};
 use quorumfence_raft::Peer;
@@ -16,9 +17,17 @@ use super::controllers::address;
 use super::environment::{SimClock, SimEnvironment};
 use super::network::SimLink;
 use super::runtime::{Node, in_the_world, mix};
+use crate::fault::{Gear, Levels};
+use crate::story::{MEMORY_MIB, Machine, Vm};
 
 /// From power to a running agent.
 const BOOT_TIME: Duration = Duration::from_millis(800);
+
+/// The first byte of a story's instances: no host's boot begins so, so that a log can name both.
+const INSTANCES: u8 = 0x80;
+
+/// The machine of no host.
+const STRANGER: SystemUuid = SystemUuid([0xee; 16]);
 
 /// One host of the simulation.
 #[derive(Debug)]
@@ -34,6 +43,9 @@ pub(super) struct Seated {
     boots: u64,
     /// The controllers that its agents remember.
     known: Arc<Mutex<Option<Controllers>>>,
+    /// What its agents refused, boot by boot.
+    refused: Arc<Mutex<BTreeMap<BootId, Vec<Refused>>>>,
+    memory_mib: u64,
 }
 
 impl Sim {
@@ -54,19 +66,44 @@ impl Sim {
     }
 
     pub(super) async fn add_host(&mut self, number: u8, instances: u8) -> anyhow::Result<()> {
+        let domains = (0..instances).map(|which| domain(number, which)).collect();
+        let levels = Levels(vec![vec![Gear::Bmc]]);
+        self.seat_host(number, domains, Some(&levels), MEMORY_MIB).await
+    }
+
+    /// Adds a host as a story describes it.
+    pub(super) async fn add_machine(&mut self, machine: &Machine) -> anyhow::Result<()> {
+        let mut domains = Vec::new();
+        for vm in &machine.instances {
+            let id = InstanceId([INSTANCES + u8::try_from(self.domains.len())?; 16]);
+            let domain = described(id, vm);
+            self.domains.insert(vm.name.clone(), domain.clone());
+            domains.push(domain);
+        }
+        self.seat_host(machine.number, domains, machine.levels.as_ref(), machine.memory_mib).await
+    }
+
+    async fn seat_host(
+        &mut self,
+        number: u8,
+        domains: Vec<Domain>,
+        levels: Option<&Levels>,
+        memory_mib: u64,
+    ) -> anyhow::Result<()> {
         let (host, boot) = (host(number), first_boot(number));
         self.laboratory().add_host(host.clone(), SystemUuid([number; 16]), boot);
-        for which in 0..instances {
-            self.laboratory().seed_instance(&host, domain(number, which));
+        for domain in domains {
+            self.laboratory().seed_instance(&host, domain);
         }
         self.join(host.as_str(), Role::Agent, Joiner::Agent { host: host.clone() }).await?;
-        let enrolment =
-            Enrolment { segment: Segment::default().id, ping: None, health: None, levels: vec![level(number)] };
-        self.propose(Change::HostEnrol { host: host.clone(), enrolment }).await?;
+        if let Some(levels) = levels {
+            self.propose(Change::HostEnrol { host: host.clone(), enrolment: enrolment(number, levels) }).await?;
+        }
         let node = Node::new(0);
         node.kill();
+        let (known, refused) = (Arc::default(), Arc::default());
         self.hosts
-            .insert(host.clone(), Seated { number, node, boot: None, starts: 0, boots: 0, known: Arc::default() });
+            .insert(host.clone(), Seated { number, node, boot: None, starts: 0, boots: 0, known, refused, memory_mib });
         self.start_agent(&host, boot, Duration::ZERO);
         Ok(())
     }
@@ -97,6 +134,23 @@ impl Sim {
         }
     }
 
+    /// Names the present controllers to agents that know none of them any more, as a person would in their configuration.
+    pub(super) fn guide_agents(&mut self) {
+        let is_lost = |seated: &Seated| {
+            let known = seated.known.lock().unwrap_or_else(PoisonError::into_inner);
+            let is_there = |peer: &Peer| self.seats.contains_key(&peer.id);
+            known.as_ref().is_some_and(|known| !known.peers.iter().any(is_there))
+        };
+        let lost: Vec<HostId> =
+            self.hosts.iter().filter(|(_, seated)| is_lost(seated)).map(|(host, _)| host.clone()).collect();
+        for host in lost {
+            if let Some(seated) = self.hosts.get(&host) {
+                *seated.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            }
+            self.restart_agent(&host);
+        }
+    }
+
     /// Holds a host's agent for a while.
     pub(super) fn freeze(&self, host: &HostId, time: Duration) {
         let Some(seated) = self.hosts.get(host) else { return };
@@ -124,7 +178,8 @@ impl Sim {
         seated.starts += 1;
         seated.boot = Some(boot);
         let number = u64::from(seated.number);
-        let known = Arc::clone(&seated.known);
+        let (known, refused) = (Arc::clone(&seated.known), Arc::clone(&seated.refused));
+        let refusals = refused.lock().unwrap_or_else(PoisonError::into_inner).get(&boot).cloned().unwrap_or_default();
         let remembered = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let controllers = remembered.unwrap_or(Controllers { at: LogIndex(0), peers: seats });
         let node = Node::new(mix(self.seed ^ (number << 48) ^ (seated.starts << 56)));
@@ -133,12 +188,18 @@ impl Sim {
             host: host.clone(),
             boot,
             system_uuid: Some(SystemUuid([seated.number; 16])),
-            memory_mib: 4096,
+            memory_mib: seated.memory_mib,
             lease: agent::LEASE,
             controllers,
             hypervisor,
             link,
             clock: SimClock { opened: self.opened, offset: Millis(number * 7_000), node: Arc::clone(&node) },
+            refusals,
+            keep: Box::new(move |refusals| {
+                let mut refused = refused.lock().unwrap_or_else(PoisonError::into_inner);
+                refused.insert(boot, refusals.to_vec());
+                true
+            }),
             found: Box::new(move |controllers| {
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(controllers.clone());
             }),
@@ -180,42 +241,56 @@ fn nth_instance(number: u8, which: u8) -> InstanceId {
     InstanceId(bytes)
 }
 
-fn first_boot(number: u8) -> BootId {
+pub(in crate::world) fn first_boot(number: u8) -> BootId {
     BootId([number; 16])
 }
 
-fn next_boot(number: u8, boots: u64) -> BootId {
+pub(in crate::world) fn next_boot(number: u8, boots: u64) -> BootId {
     let mut bytes = [number; 16];
     bytes[8..].copy_from_slice(&boots.to_be_bytes());
     BootId(bytes)
 }
 
-fn level(number: u8) -> Level {
-    let device = Device {
-        driver: Driver::Laboratory,
-        address: format!("bmc{number}:623"),
-        user: "fence".into(),
-        sealed_password: Vec::new(),
-        suite: None,
-        identity: Some(SystemUuid([number; 16])),
-    };
-    Level { devices: vec![device] }
+impl Sim {
+    /// Returns the enrolment of a host with these levels.
+    pub(super) fn enrolled_with(&self, host: &HostId, levels: &Levels) -> Option<Enrolment> {
+        self.hosts.get(host).map(|seated| enrolment(seated.number, levels))
+    }
 }
 
-fn domain(number: u8, which: u8) -> Domain {
-    let id = nth_instance(number, which);
+fn enrolment(number: u8, levels: &Levels) -> Enrolment {
+    let level = |gear: &Vec<Gear>| Level { devices: gear.iter().map(|gear| device(number, gear)).collect() };
+    let levels = levels.0.iter().map(level).collect();
+    Enrolment { segment: Segment::default().id, ping: None, health: None, levels }
+}
+
+fn device(number: u8, gear: &Gear) -> Device {
+    let own = Some(SystemUuid([number; 16]));
+    let (driver, address, identity) = match gear {
+        Gear::Bmc => (Driver::Laboratory, format!("bmc{number}:623"), own),
+        Gear::Pdu => (Driver::Laboratory, format!("pdu{number}:161"), None),
+        Gear::Ipmi => (Driver::Ipmi, format!("ipmi{number}:623"), None),
+        Gear::BmcOf(other) => {
+            let other: u8 = other.as_str().trim_start_matches("host").parse().unwrap_or_default();
+            (Driver::Laboratory, format!("bmc{other}:623"), Some(SystemUuid([other; 16])))
+        }
+        Gear::StrangeBmc => (Driver::Laboratory, format!("strange{number}:623"), Some(STRANGER)),
+        Gear::CabledTo(other) => (Driver::Laboratory, format!("bmc{number}-to-{other}:623"), None),
+    };
+    Device { driver, address, user: "fence".into(), sealed_password: Vec::new(), suite: None, identity }
+}
+
+pub(in crate::world) fn domain(number: u8, which: u8) -> Domain {
     let name = format!("vm{number}{}", char::from(b'a' + which % 26));
+    described(nth_instance(number, which), &Vm { name, priority: 500, memory_mib: 64, ha: true })
+}
+
+fn described(id: InstanceId, vm: &Vm) -> Domain {
+    let Vm { name, priority, memory_mib, ha } = vm.clone();
+    let tag = if priority == 500 { String::new() } else { format!(" priority='{priority}'") };
     let definition = format!(
-        "<domain type='qemu'><name>{name}</name><uuid>{id}</uuid><memory unit='MiB'>64</memory>\
-         <metadata><vm xmlns='https://quorumfence.dev/xmlns/vm/1' enabled='true'/></metadata></domain>"
+        "<domain type='qemu'><name>{name}</name><uuid>{id}</uuid><memory unit='MiB'>{memory_mib}</memory>\
+         <metadata><vm xmlns='https://quorumfence.dev/xmlns/vm/1' enabled='{ha}'{tag}/></metadata></domain>"
     );
-    Domain {
-        instance: id,
-        name,
-        state: InstanceState::Running,
-        definition,
-        ha_enabled: true,
-        priority: 500,
-        memory_mib: 64,
-    }
+    Domain { instance: id, name, state: InstanceState::Running, definition, ha_enabled: ha, priority, memory_mib }
 }

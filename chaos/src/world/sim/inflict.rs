@@ -2,19 +2,23 @@
 
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
-use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis};
+use quorumfence_drivers::order::Hypervisor;
+use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State};
 use quorumfence_raft::{Expect, Point};
 use quorumfence_storage::Column;
 
-use super::Sim;
+use super::asides::Aside;
 use super::disk::Trouble;
 use super::network::{Place as Spot, Weather as Sky};
 use super::workload::hand_over;
+use super::{Person, Sim};
 use crate::fault::{
-    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Place, Weather, Which,
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, Hands, HostBlow, HypervisorTrouble, Kept, Place, Weather, Which,
 };
 use crate::observation::Seen;
+use crate::story;
 
 impl Sim {
     /// Does what a fault says.
@@ -39,8 +43,10 @@ impl Sim {
             Fault::Bmc(host, BmcTrouble::Stale) if !self.laboratory().is_on(host) => {}
             Fault::Bmc(host, trouble) => self.laboratory().set_bmc(host, bmc(*trouble)),
             Fault::Hypervisor(host, trouble) => self.laboratory().set_hypervisor(host, hypervisor(*trouble)),
+            Fault::Instance(name, hands) => self.lay_hands_on(name, hands),
             Fault::Operator(deed) => self.act(deed),
             Fault::Member(change) => self.change_members(*change),
+            Fault::Explain(host) => self.explain(host),
             Fault::Heal => self.heal(),
         }
     }
@@ -111,7 +117,8 @@ impl Sim {
     }
 
     fn act(&self, deed: &Deed) {
-        let reason = "chaos".to_string();
+        let Person { name, reason } = self.operator;
+        let (by, reason) = (Actor::Operator(name.into()), reason.to_string());
         let change = match deed {
             Deed::Arm => Change::Arm { reason },
             Deed::Disarm => Change::Disarm { reason },
@@ -119,12 +126,56 @@ impl Sim {
             Deed::EndMaintenance(host) => Change::HostMaintenance { host: host.clone(), reason: None },
             // A person who confirms a living host breaks every promise by hand; this one looks first.
             Deed::ConfirmDead(host) if self.laboratory().is_on(host) => return,
-            Deed::ConfirmDead(host) => Change::HostConfirmDead { host: host.clone(), reason },
+            Deed::ConfirmDead(host) | Deed::InsistDead(host) => Change::HostConfirmDead { host: host.clone(), reason },
+            Deed::Enrol(host, levels) => match self.enrolled_with(host, levels) {
+                Some(enrolment) => Change::HostEnrol { host: host.clone(), enrolment },
+                None => return,
+            },
+            Deed::Set(line) => match self.settings_with(line) {
+                Ok(settings) => Change::SettingsSet { settings },
+                Err(why) => return self.tell(Aside::Refused(why)),
+            },
         };
-        let Some(id) = self.leader().or_else(|| self.ids().first().copied()) else { return };
+        let Some(id) = self.leader().or_else(|| self.ids().first().copied()) else {
+            return self.tell(Aside::NoAnswer);
+        };
+        let (asides, laboratory) = (self.asides.clone(), self.laboratory().clone());
         self.on(id, |replica| async move {
-            drop(replica.propose(Actor::Operator("chaos".into()), None, change).await);
+            if let Err(why) = replica.propose(by, None, change).await {
+                asides.tell(laboratory.now(), Aside::Refused(why.to_string()));
+            }
         });
+    }
+
+    fn tell(&self, aside: Aside) {
+        self.asides.tell(self.laboratory().now(), aside);
+    }
+
+    /// Returns the settings in force with one of them changed.
+    fn settings_with(&self, line: &str) -> Result<Settings, String> {
+        let leader = self.leader().or_else(|| self.ids().first().copied());
+        let settings = leader.and_then(|id| self.read(id, State::settings)).unwrap_or_default();
+        story::changed(&settings, line).map_err(|error| error.to_string())
+    }
+
+    /// Does what somebody with a shell on the hosts does. Who moves an instance stops it first.
+    fn lay_hands_on(&self, name: &str, hands: &Hands) {
+        let Some(domain) = self.domains.get(name).cloned() else { return };
+        let (laboratory, instance) = (self.laboratory(), domain.instance);
+        let end = || {
+            let hosts = laboratory.runs_on(instance);
+            let stop = |host| laboratory.hypervisor(host).stop(instance, Duration::ZERO).now_or_never();
+            // A hypervisor that hangs stops nothing; one that loses its answer does.
+            hosts.iter().filter_map(stop).count() == hosts.len() || laboratory.runs_on(instance).is_empty()
+        };
+        match hands {
+            Hands::Start(host) => laboratory.seed_instance(host, domain),
+            Hands::Migrate(host) if end() => laboratory.seed_instance(host, domain),
+            Hands::Migrate(_) => {}
+            Hands::End => {
+                end();
+            }
+        }
     }
 
     /// Mends everything, starts whoever stopped, and opens the brakes.
@@ -138,12 +189,12 @@ impl Sim {
         }
         for seated in self.hosts.values() {
             seated.node.resume();
-            seated.node.forget_stalls();
+            seated.node.end_stalls();
         }
         for id in self.seats.keys().copied().collect::<Vec<_>>() {
             self.set_disk(id, Trouble::None);
             self.seats[&id].node.resume();
-            self.seats[&id].node.forget_stalls();
+            self.seats[&id].node.end_stalls();
             self.start(id, Expect::Existing);
         }
         self.heal_members();
@@ -163,7 +214,7 @@ fn sky(weather: Weather) -> Sky {
     Sky { loss_percent: weather.loss_percent, duplicate_percent: weather.duplicate_percent, delay_max }
 }
 
-fn bmc(trouble: BmcTrouble) -> BmcMode {
+pub(in crate::world) fn bmc(trouble: BmcTrouble) -> BmcMode {
     match trouble {
         BmcTrouble::Works => BmcMode::Works,
         BmcTrouble::Silent => BmcMode::Silent,
@@ -177,7 +228,7 @@ fn bmc(trouble: BmcTrouble) -> BmcMode {
     }
 }
 
-fn hypervisor(trouble: HypervisorTrouble) -> HypervisorMode {
+pub(in crate::world) fn hypervisor(trouble: HypervisorTrouble) -> HypervisorMode {
     match trouble {
         HypervisorTrouble::Works => HypervisorMode::Works,
         HypervisorTrouble::Fails => HypervisorMode::Fails,

@@ -21,6 +21,9 @@ use crate::fault::Member;
 /// The smallest group that demotions leave.
 const VOTERS_MIN: usize = 3;
 
+/// No group grows beyond this.
+const GROUP_MAX: usize = 7;
+
 /// Changes of members that are under way.
 #[derive(Debug, Default)]
 pub(super) struct Members {
@@ -49,6 +52,8 @@ impl Sim {
     /// Takes a wish, unless it would take the group's majority away.
     pub(super) fn change_members(&mut self, change: Member) {
         match change {
+            Member::Add if self.seats.len() + usize::try_from(self.members.joins).unwrap_or(GROUP_MAX) >= GROUP_MAX => {
+            }
             Member::Add => self.members.joins += 1,
             Member::Promote(id) if self.seats.contains_key(&id) => drop(self.members.wishes.insert(id, Wish::Voter)),
             Member::Demote(id) if self.may_lose(id) => drop(self.members.wishes.insert(id, Wish::Learner)),

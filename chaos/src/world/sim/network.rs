@@ -7,6 +7,7 @@ mod link;
 #[cfg(test)]
 mod tests;
 mod transport;
+mod wired;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorumfence_machine::{Change, HostId, Millis, State};
+use quorumfence_machine::{CastVote, Change, HostId, Millis, State, Verdict};
 use quorumfence_raft::{Expect, Options};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -11,6 +11,7 @@ use tokio::time::sleep;
 use super::runtime::Rate;
 use super::workload::Clients;
 use super::{Sim, run};
+use crate::canary::Guilt;
 use crate::fault::{Fault, HostBlow};
 use crate::nemesis::Nemesis;
 use crate::observation::{Observation, Seen};
@@ -19,7 +20,7 @@ use crate::swarm::{Plan, Shape};
 use crate::verdict::Broken;
 
 /// Between two looks of the nemesis.
-const TICK: Duration = Duration::from_millis(100);
+pub(super) const TICK: Duration = Duration::from_millis(100);
 
 /// After the faults everything must be well within this long, in simulated time.
 const CONVERGENCE: Millis = Millis(300_000);
@@ -72,6 +73,19 @@ impl Run {
 ///
 /// The cluster could not even be founded.
 pub fn play(what: &Run) -> anyhow::Result<Ended> {
+    stage(what, None)
+}
+
+/// The same in a world that breaks its own rules: for canaries.
+///
+/// # Errors
+///
+/// The cluster could not even be founded.
+pub fn play_guilty(what: &Run, guilt: Guilt) -> anyhow::Result<Ended> {
+    stage(what, Some(guilt))
+}
+
+fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
     let what = what.clone();
     run(what.seed, |mut sim| async move {
         sim.equip(&what.shape);
@@ -79,6 +93,9 @@ pub fn play(what: &Run) -> anyhow::Result<Ended> {
         sim.found(controllers, hosts, instances_per_host, what.shape.policy()).await?;
         sleep(Duration::from_secs(2)).await;
         let clients = sim.open_for_clients();
+        if let Some(guilt) = guilt {
+            sim.be_guilty(guilt).await;
+        }
         let script = sim.chaos(&what).await;
         clients.send_home();
         if sim.record.broken().is_none() {
@@ -134,13 +151,14 @@ impl Sim {
     }
 
     /// Heals everything, does what operators do, and waits until all is well or patience ends.
-    async fn converge(&mut self, clients: &Clients) {
+    pub(super) async fn converge(&mut self, clients: &Clients) {
         self.inflict(&Fault::Heal);
         self.record.see(Seen::Healed);
         let healed = self.laboratory().now();
         let mut dark: BTreeMap<_, Millis> = BTreeMap::new();
         while self.laboratory().now() - healed < CONVERGENCE && self.record.broken().is_none() {
             self.tend();
+            self.note_leaders();
             let now = self.laboratory().now();
             let off: Vec<_> = self.sight().off.into_iter().collect();
             dark.retain(|host, _| off.contains(host));
@@ -156,6 +174,7 @@ impl Sim {
                 self.start(id, Expect::Existing);
             }
             self.open_brakes().await;
+            self.guide_agents();
             if clients.are_gone() && self.is_well() {
                 break;
             }
@@ -203,12 +222,20 @@ impl Sim {
     }
 }
 
-/// What is parked is tried again, so it is not settled either.
+/// What is parked is tried again, so it is not settled either; and nobody has still to say that a host lives.
 fn is_settled(state: &State) -> bool {
-    state.instances().all(|instance| instance.recovery.is_none())
+    let lives = |vote: Option<&CastVote>| vote.is_some_and(|vote| matches!(vote.verdict, Verdict::Alive { .. }));
+    let agreed = state.cluster().is_some_and(|cluster| {
+        state.hosts().all(|host| cluster.voters.iter().all(|voter| lives(host.votes.get(voter))))
+    });
+    agreed && state.instances().all(|instance| instance.recovery.is_none())
 }
 
-fn due(actions: &mut std::vec::IntoIter<Action>, next: &mut Option<Action>, now: Millis) -> Vec<Fault> {
+pub(in crate::world) fn due(
+    actions: &mut std::vec::IntoIter<Action>,
+    next: &mut Option<Action>,
+    now: Millis,
+) -> Vec<Fault> {
     let mut due = Vec::new();
     loop {
         match next.take().or_else(|| actions.next()) {

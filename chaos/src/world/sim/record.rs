@@ -80,7 +80,7 @@ impl Inner {
     }
 }
 
-fn told(fact: Happening) -> Seen {
+pub(in crate::world) fn told(fact: Happening) -> Seen {
     match fact {
         Happening::PowerOff { host, cause: lab::Cause::Bmc } => Seen::PowerOff { host, cause: Cause::Bmc },
         Happening::PowerOff { host, cause: lab::Cause::Outside } => Seen::PowerOff { host, cause: Cause::Outside },

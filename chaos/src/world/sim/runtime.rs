@@ -23,6 +23,7 @@ use quorumfence_raft::Point;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 pub use time::{Rate, SimInstant};
+use tokio::sync::Notify;
 use tokio::task::{AbortHandle, JoinHandle};
 use tokio::time::Instant;
 
@@ -40,6 +41,8 @@ pub struct Node {
     wall_offset_ms: AtomicI64,
     /// Where the next task that comes by stands still, and for how long.
     stalls: Mutex<BTreeMap<Point, Duration>>,
+    /// Wakes whoever stands still.
+    released: Notify,
 }
 
 thread_local! {
@@ -64,6 +67,7 @@ impl Node {
             rate,
             wall_offset_ms: AtomicI64::new(0),
             stalls: Mutex::default(),
+            released: Notify::new(),
         })
     }
 
@@ -119,14 +123,19 @@ impl Node {
         self.stalls.lock().unwrap_or_else(PoisonError::into_inner).insert(point, time);
     }
 
-    /// Forgets every stall that nobody has come by.
-    pub fn forget_stalls(&self) {
+    /// Ends every stall: nobody stands still any more, and nobody will.
+    pub fn end_stalls(&self) {
         self.stalls.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.released.notify_waiters();
     }
 
-    /// Returns for how long the task that comes by `point` now stands still.
-    pub(super) fn passes(&self, point: Point) -> Option<Duration> {
-        self.stalls.lock().unwrap_or_else(PoisonError::into_inner).remove(&point)
+    /// Returns when the task that comes by `point` now may go on.
+    pub(super) async fn pass(&self, point: Point) {
+        let stall = self.stalls.lock().unwrap_or_else(PoisonError::into_inner).remove(&point);
+        if let Some(stall) = stall {
+            // Whichever it is, the task goes on.
+            drop(tokio::time::timeout(stall, self.released.notified()).await);
+        }
     }
 
     /// Returns the next random number of this node.

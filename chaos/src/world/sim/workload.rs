@@ -33,6 +33,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Returns a run without clients.
+    pub(super) fn none() -> Self {
+        Self { stop: Arc::default(), tasks: Vec::new() }
+    }
+
     /// Sends the clients home. Each ends the call that it is in.
     pub(super) fn send_home(&self) {
         self.stop.store(true, Ordering::SeqCst);

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorumfence_drivers::lab::LaboratoryBmc;
 use quorumfence_drivers::order::{FenceDevice, FenceSession};
-use quorumfence_machine::{ControllerId, Doubt, HostId, Outcome, Power, SystemUuid};
+use quorumfence_machine::{ControllerId, Device, Doubt, HostId, Outcome, Power, SystemUuid};
 
+use super::wired::Wired;
 use super::{Arrives, Errand, Ether, NetworkEvent, Place};
 
 /// How long a BMC has for one request. The caller's deadline is not known to it.
@@ -19,29 +19,39 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct SimBmc {
     ether: Arc<Ether>,
     controller: ControllerId,
+    /// Where the network takes a request.
+    place: HostId,
+    /// The host that is meant, whatever the line leads to.
     host: HostId,
-    device: LaboratoryBmc,
+    device: Wired,
 }
 
 impl SimBmc {
+    #[cfg(test)]
     pub(in crate::world::sim) fn new(ether: Arc<Ether>, controller: ControllerId, host: HostId) -> Self {
-        let device = ether.laboratory.bmc(&host);
-        Self { ether, controller, host, device }
+        let device = Wired::Bmc(ether.laboratory.bmc(&host));
+        Self { ether, controller, place: host.clone(), host, device }
     }
 
-    async fn ask<T, F>(
-        &self,
-        what: &str,
-        deadline: Duration,
-        serve: impl Fn(LaboratoryBmc) -> F + Send + Sync,
-    ) -> Outcome<T>
+    /// Returns the device of a host that is behind an enrolled device's address.
+    pub(in crate::world::sim) fn behind(
+        ether: Arc<Ether>,
+        controller: ControllerId,
+        host: &HostId,
+        device: &Device,
+    ) -> Self {
+        let (place, device) = Wired::behind(&ether.laboratory, host, device);
+        Self { ether, controller, place, host: host.clone(), device }
+    }
+
+    async fn ask<T, F>(&self, what: &str, deadline: Duration, serve: impl Fn(Wired) -> F + Send + Sync) -> Outcome<T>
     where
         T: Send + 'static,
         F: Future<Output = Outcome<T>> + Send + 'static,
     {
         let errand = Errand {
             from: Place::Controller(self.controller),
-            to: Place::Bmc(self.host.clone()),
+            to: Place::Bmc(self.place.clone()),
             what: what.into(),
             arrives: Arrives::Once,
         };
@@ -70,17 +80,17 @@ impl FenceDevice for SimBmc {
 
 impl FenceSession for SimBmc {
     async fn identity(&mut self, deadline: Duration) -> Outcome<Option<SystemUuid>> {
-        self.ask("identity", deadline, |mut bmc| async move { bmc.identity(PATIENCE).await }).await
+        self.ask("identity", deadline, |bmc| async move { bmc.identity(PATIENCE).await }).await
     }
 
     async fn power(&mut self, deadline: Duration) -> Outcome<Power> {
-        self.ask("power", deadline, |mut bmc| async move { bmc.power(PATIENCE).await }).await
+        self.ask("power", deadline, |bmc| async move { bmc.power(PATIENCE).await }).await
     }
 
     async fn power_off(&mut self, deadline: Duration) -> Outcome<()> {
         self.ether.note(format_args!("{} sends off to the BMC of {}", self.controller, self.host));
         self.ether.tell(NetworkEvent::OffSent { controller: self.controller, host: self.host.clone() });
-        self.ask("off", deadline, |mut bmc| async move { bmc.power_off(PATIENCE).await }).await
+        self.ask("off", deadline, |bmc| async move { bmc.power_off(PATIENCE).await }).await
     }
 
     async fn close(self) {}

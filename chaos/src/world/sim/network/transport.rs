@@ -22,7 +22,7 @@ impl Transport for SimTransport {
             from: Place::Controller(from),
             to: Place::Controller(to),
             what: format!("{lane:?} {}", name(&request)),
-            arrives: Arrives::PerhapsTwice,
+            arrives: arrives(&request),
         };
         let serve = || {
             let (ether, request) = (Arc::clone(&self.ether), request.clone());
@@ -37,6 +37,21 @@ impl Transport for SimTransport {
             Some(Err(error)) => Err(refusal(&error)),
             None => Err(CallError::TimedOut),
         }
+    }
+}
+
+/// Consensus must bear to be told twice, and so must what carries a request id. Nobody promises that of a proposal
+/// without one, and HTTP/2 delivers it at most once.
+fn arrives(request: &Request) -> Arrives {
+    match request {
+        Request::Propose(proposal) if proposal.request.is_none() => Arrives::Once,
+        Request::AppendEntries(_)
+        | Request::Vote(_)
+        | Request::PreVote(_)
+        | Request::InstallSnapshot(_)
+        | Request::TransferLeader(_)
+        | Request::Propose(_)
+        | Request::ReadIndex(_) => Arrives::PerhapsTwice,
     }
 }
 
