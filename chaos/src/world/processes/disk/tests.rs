@@ -337,6 +337,8 @@ fn a_dead_mount_is_cleared_by_the_next() {
         let folder = PathBuf::from(folder);
         let _disk = Disk::mount(&folder.join("disk"), &folder.join("mounted")).unwrap();
         fs::write(folder.join("mounted/file"), "written").unwrap();
+        // Elsewhere: whoever is killed while it waits for its own disk never ends.
+        fs::write(folder.join("ready"), "").unwrap();
         io::stdin().read_to_end(&mut Vec::new()).unwrap();
         return;
     }
@@ -345,7 +347,7 @@ fn a_dead_mount_is_cleared_by_the_next() {
     let mut victim = Command::new(std::env::current_exe().unwrap());
     victim.arg("a_dead_mount_is_cleared_by_the_next").env(VICTIM, folder.path());
     let mut victim = victim.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    wait_until("the file is there", || at.join("file").exists());
+    wait_until("the file is there", || folder.path().join("ready").exists());
     victim.kill().unwrap();
     victim.wait().unwrap();
     wait_until("the mount is dead", || fs::metadata(&at).is_err_and(|e| e.raw_os_error() == Some(libc::ENOTCONN)));
