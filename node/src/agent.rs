@@ -207,11 +207,12 @@ impl<E: AgentEnvironment> Shared<E> {
 
     /// Hands one input to the pure agent and has everything done that it wants.
     fn handle(&self, input: Input) {
-        let (outputs, refusals) = {
-            let mut machine = self.machine();
-            (machine.handle(input, self.clock.now()), machine.refusals())
-        };
-        let is_kept = self.keep(refusals);
+        let outputs = self.machine().handle(input, self.clock.now());
+        // Only what is about to be refused waits for the disk: a heartbeat must not.
+        let refuses = outputs
+            .iter()
+            .any(|output| matches!(output, Output::Answer { answer: Answer { outcome: Outcome::Refused(_), .. }, .. }));
+        let is_kept = !refuses || self.keep();
         for output in outputs {
             match output {
                 Output::AskHolder { instance } => {
@@ -245,8 +246,10 @@ impl<E: AgentEnvironment> Shared<E> {
     }
 
     /// Makes sure that refusals outlive this process. Returns whether they do.
-    fn keep(&self, refusals: Vec<Refused>) -> bool {
+    fn keep(&self) -> bool {
         let mut kept = self.kept.lock().expect("nothing panics while it holds the refusals");
+        // Asked for under the lock: of two that keep at once, the later write must not be the older list.
+        let refusals = self.machine().refusals();
         if *kept != refusals {
             if !(self.keep)(&refusals) {
                 return false;

@@ -31,7 +31,7 @@ const TICK: Millis = Millis(100);
 /// Shortest time between two decisions, however fast entries are applied.
 const PAUSE: Millis = Millis(2);
 
-/// Pause before a result is proposed again.
+/// Pause before a result is proposed, or the leadership offered, again.
 const RESULT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A report that changed nothing although it should have is proposed again after this long.
@@ -258,6 +258,7 @@ fn hand_over<E: Environment>(replica: Replica<E>) -> BoxFuture<'static, ()> {
         tracing::warn!(controller = %replica.id(), "this leader has no vote; it hands over");
         if let Err(error) = replica.hand_over(None).await {
             tracing::warn!(%error, "nobody took the leadership over; it is tried again");
+            E::Runtime::sleep(RESULT_PAUSE).await;
         }
     }
     .boxed()

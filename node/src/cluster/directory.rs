@@ -102,9 +102,13 @@ pub enum Error {
         #[source]
         source: toml::de::Error,
     },
-    /// A JSON file with a mistake.
-    #[error("{} cannot be understood; restore it from a copy", path.display())]
-    Json {
+    /// What an agent refused cannot be read.
+    #[error(
+        "{} cannot be understood, so nobody knows which orders this host refused; reboot the host, move the file away, \
+         and start the agent again",
+        path.display()
+    )]
+    Refusals {
         /// The file.
         path: PathBuf,
         /// The mistake.
@@ -323,7 +327,7 @@ impl AgentDirectory {
             return Ok(Vec::new());
         }
         let stored: StoredRefusals =
-            serde_json::from_str(&file::read(&path)?).map_err(|source| Error::Json { path, source })?;
+            serde_json::from_str(&file::read(&path)?).map_err(|source| Error::Refusals { path, source })?;
         Ok(if stored.boot == boot { stored.refusals } else { Vec::new() })
     }
 
@@ -331,7 +335,7 @@ impl AgentDirectory {
     pub fn keep_refusals(&self, boot: BootId, refusals: &[Refused]) -> Result<(), Error> {
         let path = self.root.join(REFUSALS);
         let stored = StoredRefusals { boot, refusals: refusals.to_vec() };
-        let text = serde_json::to_string(&stored).map_err(|source| Error::Json { path: path.clone(), source })?;
+        let text = serde_json::to_string(&stored).map_err(|source| Error::Refusals { path: path.clone(), source })?;
         Ok(file::replace(&path, text.as_bytes(), Readers::Everyone)?)
     }
 

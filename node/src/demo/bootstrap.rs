@@ -19,7 +19,7 @@ use crate::config::Profile;
 pub(super) const CONTROLLERS: u64 = 3;
 
 /// Longest wait for one step.
-const PATIENCE: Duration = Duration::from_secs(240);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 const SEGMENT: &str = "demo";
 

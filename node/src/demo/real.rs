@@ -33,7 +33,7 @@ const GUESTS: [(&str, u8, u16); 4] = [("app1", 1, 500), ("db2", 2, 900), ("web2"
 const LINES_MIN: usize = 5;
 
 /// Longest boot of all guests: QEMU emulates, and they share a few cores.
-const GUEST_PATIENCE: Duration = Duration::from_secs(240);
+const GUEST_PATIENCE: Duration = Duration::from_secs(120);
 
 /// Whether guests write to logs on the shared storage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

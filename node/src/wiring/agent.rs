@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use quorumfence_drivers::fencing::identity::known;
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
 use quorumfence_drivers::lab::remote::RemoteHypervisor;
-use quorumfence_machine::{BootId, HostId, LogIndex, ParseError, Refused, SystemUuid};
+use quorumfence_machine::{BootId, HostId, ParseError, Refused, SystemUuid};
 use quorumfence_raft::{Peer, SystemClock};
 
 use super::{GrpcLink, HostHypervisor, Production, stalls, told_to_stop};
@@ -83,10 +83,10 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
     if description.host != config.host {
         return Err(Error::OtherHost { configured: config.host.clone(), joined: description.host });
     }
-    let (at, known_controllers) = match config.controllers.as_slice() {
-        [] => (description.controllers_at, description.controllers),
-        named => (LogIndex(0), named.to_vec()),
-    };
+    // Whoever is named in the configuration is only called first: a list older than the remembered one stays unbelieved.
+    let at = description.controllers_at;
+    let known_controllers =
+        if config.controllers.is_empty() { description.controllers } else { config.controllers.clone() };
     if known_controllers.is_empty() {
         return Err(Error::NoController);
     }

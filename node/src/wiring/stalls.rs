@@ -1,6 +1,6 @@
 //! Stall points in a laboratory: whoever passes one stands still for as long as a file says.
 //!
-//! A controller whose configuration says `laboratory = true` looks into the folder `stalls` of its data directory. A file
+//! A node whose configuration says `laboratory = true` looks into the folder `stalls` of its data directory. A file
 //! there is named after a point and holds milliseconds; it is taken away by the first who comes by. Everywhere else
 //! passing a point costs one look at a cell that is empty.
 

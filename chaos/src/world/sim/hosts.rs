@@ -144,8 +144,10 @@ impl Sim {
         let lost: Vec<HostId> =
             self.hosts.iter().filter(|(_, seated)| is_lost(seated)).map(|(host, _)| host.clone()).collect();
         for host in lost {
-            if let Some(seated) = self.hosts.get(&host) {
-                *seated.known.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            if let Some(seated) = self.hosts.get(&host)
+                && let Some(known) = &mut *seated.known.lock().unwrap_or_else(PoisonError::into_inner)
+            {
+                known.peers = self.seats.keys().map(|id| Peer { id: *id, address: address(*id) }).collect();
             }
             self.restart_agent(&host);
         }

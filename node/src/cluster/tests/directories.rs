@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::SystemTime;
 
 use quorumfence_drivers::secret::ClusterKey;
-use quorumfence_machine::{ControllerId, LogIndex};
+use quorumfence_machine::{BootId, ControllerId, InstanceId, LogIndex, Refusal, Refused, Token};
 
 use super::super::authority::Authority;
 use super::super::directory::{
@@ -166,6 +166,29 @@ fn a_renewal_keeps_the_key_and_replaces_the_certificate() {
     let error = directory.renew(&member(&founder.authority, &controller(1))).expect_err("another key");
     assert!(matches!(error, Error::OtherKey { .. }), "{error}");
     assert_eq!(directory.identity().expect("as before").certificate_pem(), signed);
+}
+
+#[test]
+fn an_agent_remembers_what_it_refused_in_this_boot_and_in_no_other() {
+    let place = tempfile::tempdir().expect("a temporary directory");
+    let root = place.path().join("agent");
+    let description = AgentDescription {
+        cluster: cluster(),
+        host: "h1".parse().expect("a host"),
+        controllers: vec![address(1)],
+        controllers_at: LogIndex(0),
+    };
+    AgentDirectory::create(&root, &description, &member(&authority(), &peer("h1.agent"))).expect("nothing is there");
+    let directory = AgentDirectory::open(&root).expect("an agent lives there");
+    let (boot, next) = (BootId([1; 16]), BootId([2; 16]));
+    assert_eq!(directory.refusals(boot).expect("no file is no refusal"), []);
+    let refused = Refused { instance: InstanceId([5; 16]), token: Token(LogIndex(9)), refusal: Refusal::Hypervisor };
+    directory.keep_refusals(boot, &[refused]).expect("it can be written");
+    assert_eq!(directory.refusals(boot).expect("it can be read"), [refused]);
+    assert_eq!(directory.refusals(next).expect("it can be read"), []);
+    fs::write(root.join("refusals.json"), "{").expect("it can be written");
+    let error = directory.refusals(boot).expect_err("it is no list");
+    assert!(error.to_string().ends_with("reboot the host, move the file away, and start the agent again"), "{error}");
 }
 
 #[test]

@@ -18,7 +18,7 @@ use super::{Error, Options, file_error, make_directory};
 const PORT_BASE: u16 = 6230;
 
 /// Longest wait for a BMC's socket.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A BMC that can be silenced and killed.
 #[derive(Debug)]

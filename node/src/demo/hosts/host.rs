@@ -14,7 +14,7 @@ use super::run::{command, read, wait, write};
 use super::{Error, Network, Options, file_error, make_directory};
 
 /// Longest wait for libvirtd after power-on. It probes QEMU once per rig, which takes seconds on a busy machine.
-const LIBVIRT_PATIENCE: Duration = Duration::from_secs(120);
+const LIBVIRT_PATIENCE: Duration = Duration::from_secs(30);
 
 /// A simulated hypervisor host.
 #[derive(Debug)]

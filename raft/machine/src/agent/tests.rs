@@ -134,3 +134,21 @@ fn admission_is_told_when_it_changes() {
     assert_eq!(acknowledged(Some(ME)), []);
     assert_eq!(acknowledged(Some(BootId([2; 16]))), [Output::Admitted(false)]);
 }
+
+#[test]
+fn a_refusal_outlives_the_agent_that_gave_it() {
+    let mut first = agent();
+    let order = start(7);
+    ordered(&mut first, &order);
+    holder(&mut first, "host1", 7, Some(ME));
+    assert_eq!(first.refusals(), [], "nothing is refused yet");
+    let refused = answers(&order, Outcome::Refused(Refusal::Hypervisor));
+    assert_eq!(said(&mut first, 7, Outcome::Refused(Refusal::Hypervisor)), refused);
+    assert_eq!(first.refusals(), [Refused { instance: VM, token: token(7), refusal: Refusal::Hypervisor }]);
+
+    let mut second = agent();
+    second.recall(first.refusals());
+    assert_eq!(ordered(&mut second, &order), refused, "a late copy starts nothing");
+    assert_eq!(ordered(&mut second, &start(6)), answers(&start(6), Outcome::Refused(Refusal::OldToken)));
+    assert_eq!(ordered(&mut second, &start(8)), [Output::AskHolder { instance: VM }], "a newer order is another one");
+}
