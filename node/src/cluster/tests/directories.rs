@@ -186,7 +186,7 @@ fn an_agent_remembers_what_it_refused_in_this_boot_and_in_no_other() {
     directory.keep_refusals(boot, &[refused]).expect("it can be written");
     assert_eq!(directory.refusals(boot).expect("it can be read"), [refused]);
     assert_eq!(directory.refusals(next).expect("it can be read"), []);
-    fs::write(root.join("refusals.json"), "{").expect("it can be written");
+    write(root.join("refusals.json"), "{").expect("it can be written");
     let error = directory.refusals(boot).expect_err("it is no list");
     assert!(error.to_string().ends_with("reboot the host, move the file away, and start the agent again"), "{error}");
 }
