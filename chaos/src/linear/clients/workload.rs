@@ -100,37 +100,37 @@ impl Board {
         let host = chance.pick(hosts).cloned();
         match (chance.below(100), host) {
             (0..12, _) => {
-                let settings = settings(call);
+                let settings = self.settings(call);
                 let operation = Operation::Write(settings_words(&settings));
                 let ask = pb::SettingsSetRequest { mutation: Some(mutation(String::new())), settings: Some(settings) };
                 changes("settings", operation, "settings changed".into(), Ask::Settings(Box::new(ask)))
             }
             (12..24, _) => looks(object("settings"), Ask::ReadSettings),
             (24..32, _) => {
-                let words = armed(true, &reason(call));
-                changes("arming", Operation::Write(words.clone()), words, Ask::Arm(mutation(reason(call))))
+                let words = armed(true, &self.reason(call));
+                changes("arming", Operation::Write(words.clone()), words, Ask::Arm(mutation(self.reason(call))))
             }
             (32..38, _) => {
-                let words = armed(false, &reason(call));
-                changes("arming", Operation::Write(words.clone()), words, Ask::Disarm(mutation(reason(call))))
+                let words = armed(false, &self.reason(call));
+                changes("arming", Operation::Write(words.clone()), words, Ask::Disarm(mutation(self.reason(call))))
             }
             (38..50, _) => looks(object("arming"), Ask::ReadArmed { local: false }),
             (50..56, _) => {
                 Errand { operation: Operation::Peek, ..looks(object("arming"), Ask::ReadArmed { local: true }) }
             }
             (56..62, Some(host)) => {
-                let effect = format!("host {host} in maintenance: {}", reason(call));
+                let effect = format!("host {host} in maintenance: {}", self.reason(call));
                 let ask = pb::HostMaintenanceRequest {
-                    mutation: Some(mutation(reason(call))),
+                    mutation: Some(mutation(self.reason(call))),
                     host: host.clone(),
                     start: true,
                 };
-                changes(&maintenance(&host).0, Operation::Take(reason(call)), effect, Ask::Maintenance(ask))
+                changes(&maintenance(&host).0, Operation::Take(self.reason(call)), effect, Ask::Maintenance(ask))
             }
             (62..68, Some(host)) => {
                 let effect = format!("host {host} out of maintenance");
                 let ask = pb::HostMaintenanceRequest {
-                    mutation: Some(mutation(reason(call))),
+                    mutation: Some(mutation(self.reason(call))),
                     host: host.clone(),
                     start: false,
                 };
@@ -161,12 +161,12 @@ impl Board {
         match (issues, chance.below(3), self.token(chance)) {
             (true, _, _) => {
                 // It is never used: what is seen of it is that it was created.
-                Errand { operation: Operation::Create(reason(call)), ..self.issue(call, 1, HARMLESS_LIFE_MS) }
+                Errand { operation: Operation::Create(self.reason(call)), ..self.issue(call, 1, HARMLESS_LIFE_MS) }
             }
             (false, 0, Some(Token { object, call, reply, .. })) => {
                 let (words, from) =
                     (format!("join token {} created", reply.id), self.first_event.load(Ordering::SeqCst));
-                looks(object, Ask::ReadEvent { words, value: reason(call), from })
+                looks(object, Ask::ReadEvent { words, value: self.reason(call), from })
             }
             (false, 1, _) => {
                 Errand { operation: Operation::Peek, ..looks(object("log"), Ask::ReadIndex { local: true }) }
@@ -203,6 +203,20 @@ impl Board {
         [self.run.to_be_bytes(), call.to_be_bytes()].concat()
     }
 
+    /// Returns words that no other call writes, and no other run: its last ones are what the next run begins with.
+    fn reason(&self, call: u64) -> String {
+        format!("call {call} of run {:x}", self.run)
+    }
+
+    /// Returns settings that no other call writes, and hardly another run.
+    fn settings(&self, call: u64) -> pb::Settings {
+        pb::Settings {
+            storm_fences_max: u32::try_from(call).unwrap_or(u32::MAX / 2) + 1000,
+            human_retry_pause_ms: 30_000 + self.run % 1_000_000,
+            ..Settings::fast().into()
+        }
+    }
+
     fn segment(&self, call: u64) -> pb::Segment {
         let id = format!("rack-{:x}-{}", self.run, call / CALLS_PER_SEGMENT);
         pb::Segment { id, check_interval_ms: 1000 + call, ..Segment::default().into() }
@@ -221,19 +235,6 @@ fn object(name: &str) -> Object {
 
 fn maintenance(host: &str) -> Object {
     object(&format!("maintenance of {host}"))
-}
-
-fn reason(call: u64) -> String {
-    format!("call {call}")
-}
-
-fn settings(call: u64) -> pb::Settings {
-    let number = u32::try_from(call).unwrap_or(u32::MAX / 2) + 1000;
-    pb::Settings {
-        storm_fences_max: number,
-        human_retry_pause_ms: 30_000 + u64::from(number),
-        ..Settings::fast().into()
-    }
 }
 
 fn changes(name: &str, operation: Operation, effect: String, ask: Ask) -> Errand {
