@@ -4,10 +4,14 @@
 //! window meets it every time, and finds what a protocol does in it.
 
 use quorumfence_machine::{HostId, Millis};
+use quorumfence_raft::Point;
 
 use super::Sight;
 use crate::chance::Chance;
 use crate::fault::{Blow, BmcTrouble, Fault, HostBlow, HypervisorTrouble, Place, Which};
+
+/// How long an executor stands before its last look at the permit: long enough to be paused there.
+const LAST_LOOK: Millis = Millis(2000);
 
 /// One ambush.
 #[derive(Debug)]
@@ -63,6 +67,8 @@ impl Ambush {
         match self.moment {
             Moment::Permit => vec![
                 (Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))),
+                // The order is prepared and not sent: the last look at the permit is what is met.
+                (Millis::ZERO, Fault::Controller(Which::Leader, Blow::Stall(Point::FenceBeforePermitCheck, LAST_LOOK))),
                 (chance.time(Millis(30_000), Millis(60_000)), Fault::Rejoin(Place::Host(host))),
             ],
             Moment::PermitOfADeadLeader => {
@@ -86,7 +92,7 @@ impl Ambush {
         match self.moment {
             Moment::Permit if is_permitted => {
                 let still = chance.time(Millis(20_500), Millis(45_000));
-                vec![(Millis::ZERO, Fault::Controller(leader, Blow::Pause(still)))]
+                vec![(chance.time(Millis::ZERO, LAST_LOOK), Fault::Controller(leader, Blow::Pause(still)))]
             }
             Moment::PermitOfADeadLeader if is_permitted => {
                 let blow = *chance.pick(&[Blow::Kill, Blow::PowerCut]).unwrap_or(&Blow::Kill);
