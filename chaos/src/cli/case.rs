@@ -26,6 +26,9 @@ pub(crate) struct Report {
     pub(crate) judged: BTreeMap<String, u64>,
     /// How often each kind of fault happened.
     pub(crate) faults: BTreeMap<String, u64>,
+    /// How often a task of the product stood at each stall point.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stood: BTreeMap<String, u64>,
     /// How often the nemesis wanted what the world cannot do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) left_out: BTreeMap<String, u64>,
@@ -81,6 +84,7 @@ pub(crate) fn sum_up(seed: u64, began: Instant, mut ended: Ended) -> anyhow::Res
         promise: ended.broken.as_ref().map(|broken| broken.promise.to_string()),
         judged: ended.judged.iter().map(|(promise, times)| ((*promise).to_string(), *times)).collect(),
         faults,
+        stood: ended.stood.iter().map(|(point, times)| (point.to_string(), *times)).collect(),
         left_out: BTreeMap::new(),
         events: events(&ended.history),
         simulated_ms: ended.simulated.0,
@@ -101,6 +105,7 @@ impl Report {
             promise: Some("process".into()),
             judged: BTreeMap::new(),
             faults: BTreeMap::new(),
+            stood: BTreeMap::new(),
             left_out: BTreeMap::new(),
             events: BTreeMap::new(),
             simulated_ms: 0,

@@ -32,14 +32,11 @@ pub(crate) struct Args {
     cases: PathBuf,
 }
 
-/// Seeds between the starts of two soaks that begin a millisecond apart: no soak plays the seeds of another.
-const SEEDS_PER_MILLISECOND: u64 = 16;
-
 pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let length = length(args.hours, args.minutes)?;
     let from = match args.from {
         Some(from) => from,
-        None => fresh(SystemTime::now())?,
+        None => sweep::fresh(SystemTime::now())?,
     };
     let until = case::clock().checked_add(length).context("that is longer than any clock runs")?;
     say(&format!(
@@ -49,6 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     sweep::run(&sweep::Args {
         seeds: u64::MAX,
         from,
+        fresh: false,
         jobs: args.jobs,
         keep_going: args.keep_going,
         cases: args.cases.clone(),
@@ -60,12 +58,6 @@ fn length(hours: Option<f64>, minutes: Option<f64>) -> anyhow::Result<Duration> 
     let seconds = hours.unwrap_or(0.0) * 3600.0 + minutes.unwrap_or(0.0) * 60.0;
     let length = Duration::try_from_secs_f64(seconds).ok().filter(|length| !length.is_zero());
     length.context("a soak takes some time: give hours or minutes above zero")
-}
-
-/// Returns a seed that grows with time faster than a machine plays seeds.
-fn fresh(now: SystemTime) -> anyhow::Result<u64> {
-    let since = now.duration_since(SystemTime::UNIX_EPOCH).context("this machine's clock is before 1970")?;
-    Ok(u64::try_from(since.as_millis()).unwrap_or(u64::MAX).saturating_mul(SEEDS_PER_MILLISECOND))
 }
 
 #[cfg(test)]
@@ -85,7 +77,7 @@ mod tests {
 
     #[test]
     fn two_soaks_begin_apart() {
-        let at = |millis| fresh(SystemTime::UNIX_EPOCH + Duration::from_millis(millis)).unwrap();
-        assert_eq!(at(1_000_001) - at(1_000_000), SEEDS_PER_MILLISECOND);
+        let at = |millis| sweep::fresh(SystemTime::UNIX_EPOCH + Duration::from_millis(millis)).unwrap();
+        assert_eq!(at(1_000_001) - at(1_000_000), sweep::SEEDS_PER_MILLISECOND);
     }
 }

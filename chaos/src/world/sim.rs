@@ -26,7 +26,7 @@ use quorumfence_machine::{
     Actor, Change, ClusterId, ControllerId, EventRecord, Fence, HostId, JoinTokenId, Joiner, LogIndex, Millis, Reply,
     Role, Segment, Settings, Stage, State,
 };
-use quorumfence_raft::{Expect, Options, Peer};
+use quorumfence_raft::{Expect, Options, Peer, Point};
 use tokio::time::Instant;
 
 use crate::chance::Chance;
@@ -64,6 +64,8 @@ pub struct Sim {
     /// What other hands may start and move, by name.
     domains: BTreeMap<String, Domain>,
     asides: Asides,
+    /// How often a task stood at each point, on nodes that are no more.
+    stood: BTreeMap<Point, u64>,
     /// Who does what an operator does.
     operator: Person,
     chance: Chance,
@@ -74,6 +76,12 @@ pub struct Sim {
 struct Person {
     name: &'static str,
     reason: &'static str,
+}
+
+fn add(sums: &mut BTreeMap<Point, u64>, parts: BTreeMap<Point, u64>) {
+    for (point, times) in parts {
+        *sums.entry(point).or_default() += times;
+    }
 }
 
 /// Runs a simulation to its end on a scheduler that `seed` decides.
@@ -111,9 +119,18 @@ impl Sim {
             rates: BTreeMap::new(),
             domains: BTreeMap::new(),
             asides: Asides::default(),
+            stood: BTreeMap::new(),
             operator: Person { name: "chaos", reason: "chaos" },
             chance: Chance::new(seed, "world"),
         }
+    }
+
+    /// Returns how often a task stood at each point.
+    pub fn stood(&self) -> BTreeMap<Point, u64> {
+        let mut stood = self.stood.clone();
+        let nodes = self.seats.values().map(|seat| &seat.node).chain(self.hosts.values().map(|seated| &seated.node));
+        nodes.for_each(|node| add(&mut stood, node.stood()));
+        stood
     }
 
     /// Returns the truth about the hardware.

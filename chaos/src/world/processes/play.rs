@@ -260,6 +260,13 @@ impl Processes {
         heard.await.context("the witnesses of dead controllers were not heard to their end")?;
         let judged = self.record.judge(&self.laboratory)?;
         self.stop_agents();
-        Ok(Ended { script, history: judged.history, broken: judged.broken, judged: judged.judged, simulated })
+        Ok(Ended {
+            script,
+            history: judged.history,
+            broken: judged.broken,
+            judged: judged.judged,
+            stood: BTreeMap::new(),
+            simulated,
+        })
     }
 }

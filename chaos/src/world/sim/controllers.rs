@@ -15,7 +15,7 @@ use super::environment::{SimClock, SimDevices, SimEnvironment, SimProbes};
 use super::network::{Ether, SimTransport, Station, wait_until};
 use super::record::Record;
 use super::runtime::{Node, Rate, in_the_world, mix};
-use super::{PATIENCE, Sim};
+use super::{PATIENCE, Sim, add};
 use crate::observation::{Seen, Stop};
 
 /// Where one controller runs.
@@ -124,6 +124,7 @@ impl Sim {
         self.ether.note(format_args!("start {id}"));
         seat.starts += 1;
         seat.disk.set_trouble(Trouble::None);
+        add(&mut self.stood, seat.node.stood());
         seat.node = Node::with_rate(mix(self.seed ^ (id.0 << 32) ^ (seat.starts << 40)), seat.rate);
         seat.node.jump_wall(seat.wall_offset_ms);
         seat.held_until = Arc::new(Mutex::new(Instant::now()));

@@ -12,11 +12,11 @@ use quorumfence_machine::{
 use quorumfence_node::agent::{self, Agent, Controllers};
 use quorumfence_raft::Peer;
 
-use super::Sim;
 use super::controllers::address;
 use super::environment::{SimClock, SimEnvironment};
 use super::network::SimLink;
 use super::runtime::{Node, in_the_world, mix};
+use super::{Sim, add};
 use crate::fault::{Gear, Levels};
 use crate::story::{MEMORY_MIB, Machine, Vm};
 
@@ -185,6 +185,7 @@ impl Sim {
         let remembered = known.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let controllers = remembered.unwrap_or(Controllers { at: LogIndex(0), peers: seats });
         let node = Node::new(mix(self.seed ^ (number << 48) ^ (seated.starts << 56)));
+        add(&mut self.stood, seated.node.stood());
         seated.node = Arc::clone(&node);
         let setup = agent::Setup {
             host: host.clone(),

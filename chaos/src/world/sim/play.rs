@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorumfence_machine::{CastVote, Change, HostId, Millis, State, Verdict};
-use quorumfence_raft::{Expect, Options};
+use quorumfence_raft::{Expect, Options, Point};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
 
@@ -55,6 +55,8 @@ pub struct Ended {
     pub broken: Option<Broken>,
     /// How often each promise was put to the test.
     pub judged: BTreeMap<&'static str, u64>,
+    /// How often a task of the product stood at each stall point.
+    pub stood: BTreeMap<Point, u64>,
     /// How long the run was, in simulated time.
     pub simulated: Millis,
 }
@@ -103,7 +105,7 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         }
         let simulated = sim.laboratory().now();
         let (history, judged) = sim.record.close();
-        Ok(Ended { script, history, broken: sim.record.broken(), judged, simulated })
+        Ok(Ended { script, history, broken: sim.record.broken(), judged, stood: sim.stood(), simulated })
     })
 }
 

@@ -43,6 +43,8 @@ pub struct Node {
     stalls: Mutex<BTreeMap<Point, Duration>>,
     /// Wakes whoever stands still.
     released: Notify,
+    /// How often a task stood at each point.
+    stood: Mutex<BTreeMap<Point, u64>>,
 }
 
 thread_local! {
@@ -68,6 +70,7 @@ impl Node {
             wall_offset_ms: AtomicI64::new(0),
             stalls: Mutex::default(),
             released: Notify::new(),
+            stood: Mutex::default(),
         })
     }
 
@@ -129,10 +132,16 @@ impl Node {
         self.released.notify_waiters();
     }
 
+    /// Returns how often a task of the node stood at each point.
+    pub fn stood(&self) -> BTreeMap<Point, u64> {
+        self.stood.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns when the task that comes by `point` now may go on.
     pub(super) async fn pass(&self, point: Point) {
         let stall = self.stalls.lock().unwrap_or_else(PoisonError::into_inner).remove(&point);
         if let Some(stall) = stall {
+            *self.stood.lock().unwrap_or_else(PoisonError::into_inner).entry(point).or_default() += 1;
             // Whichever it is, the task goes on.
             drop(tokio::time::timeout(stall, self.released.notified()).await);
         }
