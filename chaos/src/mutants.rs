@@ -10,6 +10,9 @@
 //!
 //! All patches apply one after the other, in the order of their names, so that one build holds every bug and a variable
 //! says which one is awake. `base.patch` is no mutant: it brings the switch.
+//!
+//! A bug that shows only in a world which the swarm never draws, such as a clock at half its rate, has a case of its own
+//! beside its patch, of the same name.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -36,6 +39,8 @@ pub struct Mutant {
     pub reason: String,
     /// The promises that may convict it; one of them is expected to.
     pub promises: Vec<String>,
+    /// The case that it is tried on, instead of seeds.
+    pub case: Option<PathBuf>,
 }
 
 /// What a campaign found out about one bug.
@@ -104,7 +109,8 @@ pub fn read(directory: &Path) -> Result<Vec<Mutant>, Error> {
         };
         let reason = line("reason")?.into();
         let promises = line("promise")?.split_whitespace().map(String::from).collect();
-        mutants.push(Mutant { name, reason, promises });
+        let case = Some(path.with_extension("json")).filter(|case| case.is_file());
+        mutants.push(Mutant { name, reason, promises, case });
     }
     Ok(mutants)
 }
@@ -113,12 +119,13 @@ pub fn read(directory: &Path) -> Result<Vec<Mutant>, Error> {
 pub fn table(mutants: &[Mutant], convictions: &[Conviction]) -> String {
     let mut table = String::from("| bug | why it is one | promise | world | seeds | CPU s | what the court says |\n");
     table.push_str("| --- | --- | --- | --- | --- | --- | --- |\n");
-    for Mutant { name, reason, .. } in mutants {
+    for Mutant { name, reason, case, .. } in mutants {
         let found = convictions.iter().find(|conviction| conviction.name == *name);
         let row = match found {
             None => writeln!(table, "| `{name}` | {reason} | not convicted | sim | | | |"),
             Some(Conviction { promise, seeds, cpu_ms, says, .. }) => {
                 let (seconds, tenths) = (cpu_ms / 1000, cpu_ms % 1000 / 100);
+                let seeds = if case.is_some() { "its case".into() } else { seeds.to_string() };
                 writeln!(
                     table,
                     "| `{name}` | {reason} | {promise} | sim | {seeds} | {seconds}.{tenths} | {} |",
@@ -175,7 +182,7 @@ mod tests {
     use super::*;
 
     fn mutant(name: &str) -> Mutant {
-        Mutant { name: name.into(), reason: "because".into(), promises: vec!["S5".into()] }
+        Mutant { name: name.into(), reason: "because".into(), promises: vec!["S5".into()], case: None }
     }
 
     #[test]

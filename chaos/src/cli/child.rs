@@ -1,7 +1,7 @@
 //! A run in a process of its own: one that aborts, hangs or leaks harms no other.
 
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::Context;
 use quorumfence_chaos::mutants;
 
-use super::case::Report;
+use super::case::{self, Report};
 
 /// A run that takes this long hangs: a hundred times the usual.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -32,6 +32,13 @@ impl Child {
     /// Plays one seed.
     pub(crate) fn seed(&self, seed: u64) -> anyhow::Result<Report> {
         self.tell(seed, &["run", "--json", "--seed", &seed.to_string()])
+    }
+
+    /// Plays one case.
+    pub(crate) fn case(&self, path: &Path) -> anyhow::Result<Report> {
+        let run = case::read(path)?;
+        let path = path.to_str().with_context(|| format!("{} has no readable name", path.display()))?;
+        self.tell(run.seed, &["replay", "--json", path])
     }
 
     /// Plays one canary.

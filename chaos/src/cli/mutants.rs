@@ -101,8 +101,12 @@ fn campaign(args: &Args, program: &Path, chosen: &[Mutant]) -> anyhow::Result<Ve
 
 fn convict(args: &Args, child: &Child, mutant: &Mutant) -> anyhow::Result<Option<Conviction>> {
     let mut cpu_ms = 0;
-    for seeds in 1..=args.seeds {
-        let report = child.seed(args.from + seeds - 1)?;
+    let tries = if mutant.case.is_some() { 1 } else { args.seeds };
+    for seeds in 1..=tries {
+        let report = match &mutant.case {
+            Some(case) => child.case(case)?,
+            None => child.seed(args.from + seeds - 1)?,
+        };
         cpu_ms += report.cpu_ms;
         if let Some(says) = report.broken {
             let promise = report.promise.unwrap_or_default();
@@ -115,11 +119,13 @@ fn convict(args: &Args, child: &Child, mutant: &Mutant) -> anyhow::Result<Option
 fn told(args: &Args, mutant: &Mutant, found: Option<&Conviction>) -> String {
     let name = &mutant.name;
     let Some(Conviction { promise, seeds, cpu_ms, says, .. }) = found else {
-        return format!("{name}: not convicted by {} seeds\n", args.seeds);
+        let tried = if mutant.case.is_some() { "its case".into() } else { format!("{} seeds", args.seeds) };
+        return format!("{name}: not convicted by {tried}\n");
     };
     let expected = match mutant.promises.contains(promise) {
         true => String::new(),
         false => format!(" (expected: {})", mutant.promises.join(" ")),
     };
-    format!("{name}: {promise}{expected}, {seeds} seeds, {cpu_ms} ms of one core: {says}\n")
+    let tries = if mutant.case.is_some() { "its case".into() } else { format!("{seeds} seeds") };
+    format!("{name}: {promise}{expected}, {tries}, {cpu_ms} ms of one core: {says}\n")
 }
