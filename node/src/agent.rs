@@ -24,6 +24,7 @@ use quorumfence_machine::{
 use quorumfence_raft::{Clock, Peer, Runtime};
 use tokio::sync::{mpsc, watch};
 
+pub(crate) use self::links::BACK_OFF_MAX;
 pub use self::message::{Ack, AgentMessage, Beat, ControllerMessage, Controllers};
 use self::orders::Job;
 use crate::environment::{AgentEnvironment, Stop};

@@ -27,7 +27,7 @@ const SILENCE_MIN: Millis = Millis(2000);
 /// First pause before a controller is called again; it doubles up to the longest. Each has jitter, so that the agents
 /// of a whole site do not call a controller that comes back all at once.
 const BACK_OFF_FIRST: Millis = Millis(100);
-const BACK_OFF_MAX: Millis = Millis(2000);
+pub(crate) const BACK_OFF_MAX: Millis = Millis(2000);
 
 /// Controllers called at once: the largest group, and room for members that come while others go.
 const LINKS_MAX: usize = 16;

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use quorumfence_machine::{ControllerId, Doubt, Holder, InstanceId, Outcome};
+use quorumfence_machine::{CALL_AGAIN, ControllerId, Doubt, Holder, InstanceId, Outcome};
 use quorumfence_proto::pb::agent_client::AgentClient;
 use quorumfence_proto::{CONTROL_MESSAGE_BYTES_MAX, convert, pb};
 use quorumfence_raft::Peer;
@@ -16,13 +16,22 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::dial::connect;
-use crate::agent::{AgentMessage, ControllerMessage};
+use crate::agent::{AgentMessage, BACK_OFF_MAX, ControllerMessage};
 use crate::api::grpc::message::{agent_to_wire, controller_from_wire};
 use crate::cluster::identity::{self, Identity};
 use crate::environment::{Link, LinkError};
 
 /// A controller that does not take a connection in this time is tried again later.
 const CONNECT_LIMIT: Duration = Duration::from_secs(2);
+
+/// Time for the handshake of a call that is answered.
+const HANDSHAKE: Duration = Duration::from_secs(1);
+
+// Whoever judges silence after an outage waits until agents had the time to call.
+const _: () = assert!(
+    CALL_AGAIN.0 as u128 >= BACK_OFF_MAX.0 as u128 + CONNECT_LIMIT.as_millis() + HANDSHAKE.as_millis(),
+    "an agent may need longer to call again than the judges wait"
+);
 
 /// Reaches controllers with the agent's certificate.
 #[derive(Debug, Clone)]

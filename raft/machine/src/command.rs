@@ -214,7 +214,7 @@ pub enum Joiner {
 pub struct Segment {
     /// Its name.
     pub id: SegmentId,
-    /// Checks in a row that must fail before a controller votes a host unreachable.
+    /// Checks in a row that must fail before a controller votes a host unreachable; it misses three heartbeats at least.
     pub failure_threshold: u32,
     /// Time between two checks.
     pub check_interval: Millis,

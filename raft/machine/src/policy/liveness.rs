@@ -5,6 +5,13 @@ use crate::{
     Vote,
 };
 
+/// After its controllers can be reached again an agent needs this long at most until it is heard: a pause between two
+/// calls, a call that goes nowhere, and one that is answered.
+pub const CALL_AGAIN: Millis = Millis(5000);
+
+/// Heartbeats that a host misses at least before its silence condemns it.
+const BEATS_MISSED_MIN: u64 = 3;
+
 /// Returns this controller's verdicts on the enrolled hosts of which something can be said.
 ///
 /// Silence counts from `view.since` on at the earliest: a controller that just started is patient (rule 19), and so is one
@@ -13,25 +20,48 @@ use crate::{
 pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
     let settings = state.settings();
     let mut votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
-    // A host that is off on purpose or already dealt with is silent for a reason of its own. Any host that is heard shows
-    // that this controller can hear.
-    let should_be_heard = |vote: &&Vote| {
-        state.host(&vote.host).is_some_and(|host| host.admitted_boot().is_some() && host.maintenance.is_none())
-    };
-    let reachable = votes.iter().filter(|vote| matches!(vote.verdict, Verdict::Alive { .. })).count();
-    let silent = votes.iter().filter(|vote| vote.verdict == Verdict::Unreachable).filter(should_be_heard).count();
-    if silent > reachable {
+    if is_cut_off(state, &settings, view, now, &votes) {
         for vote in votes.iter_mut().filter(|vote| vote.verdict == Verdict::Unreachable) {
             vote.verdict = Verdict::CannotTell(Uncertainty::CutOff);
         }
     } else if let Some(cut_off_at) = view.cut_off_at {
         // Hosts are not heard again all at once. Those that are still to come were not silent, nobody could hear them.
         votes.retain(|vote| {
-            let is_patient = || now - cut_off_at <= silence_max(state, &vote.host, &settings);
-            vote.verdict != Verdict::Unreachable || !is_patient()
+            let patience = || silence_max(state, &vote.host, &settings).max(CALL_AGAIN);
+            vote.verdict != Verdict::Unreachable || now - cut_off_at > patience()
         });
     }
     votes
+}
+
+/// Returns whether more hosts are late than are heard, of those that should be heard.
+///
+/// Late is whoever is a heartbeat and a half behind, long before silence condemns. When a network fails, the host that
+/// was heard first is silent for too long first; the others seem well then, and are not heard any more either. Since
+/// silence lasts three intervals and hosts are at most one apart, all of them are late by then (rule 21).
+fn is_cut_off(state: &State, settings: &Settings, view: &View, now: Millis, votes: &[Vote]) -> bool {
+    let late_after = Millis(settings.heartbeat_interval.0.saturating_mul(3) / 2);
+    // A host that is off, on purpose or already dealt with is silent for a reason of its own; one that answers
+    // otherwise can be reached. Any host that is heard shows that this controller can hear.
+    let should_be_heard = |host: &Host| {
+        // Votes are in the order of their hosts.
+        let vote = votes.binary_search_by(|vote| vote.host.cmp(&host.id)).ok().map(|place| &votes[place]);
+        let has_a_reason = vote.is_some_and(|vote| match vote.verdict {
+            Verdict::PoweredOff | Verdict::CannotTell(_) => true,
+            Verdict::Unreachable | Verdict::Alive { .. } => false,
+        });
+        host.admitted_boot().is_some() && host.maintenance.is_none() && !has_a_reason
+    };
+    let (mut heard, mut late) = (0_usize, 0_usize);
+    for host in state.hosts().filter(|host| host.enrolment.is_some()) {
+        let Some(beat) = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat) else { continue };
+        if now - beat.at.max(view.since) <= late_after {
+            heard += 1;
+        } else if should_be_heard(host) {
+            late += 1;
+        }
+    }
+    late > heard
 }
 
 /// Returns the longest silence of a host that does not condemn it.
@@ -40,7 +70,7 @@ fn silence_max(state: &State, host: &HostId, settings: &Settings) -> Millis {
     let segment = enrolment.and_then(|enrolment| state.segment(&enrolment.segment));
     let threshold =
         segment.map(|segment| segment.check_interval.times(u64::from(segment.failure_threshold))).unwrap_or_default();
-    threshold.max(settings.suspect_after)
+    threshold.max(settings.suspect_after).max(settings.heartbeat_interval.times(BEATS_MISSED_MIN))
 }
 
 /// Returns the hosts whose BMC should be asked now whether the power is off.

@@ -2,8 +2,8 @@
 
 use crate::state::tests_rig::{Rig, boot, host, instance};
 use crate::{
-    Change, ControllerId, Destination, HostId, Millis, Move, Parking, Power, PowerReading, Reason, SegmentId, Settings,
-    Uncertainty, Verdict, View, Vote, changed_votes, decide, judge, suspects,
+    Change, ControllerId, Destination, HostId, Millis, Move, Parking, Power, PowerReading, Reason, Segment, SegmentId,
+    Settings, Uncertainty, Verdict, View, Vote, changed_votes, decide, judge, suspects,
 };
 
 /// A view in which every host of the rig was heard at `ages[n]` before `NOW`.
@@ -41,11 +41,44 @@ fn a_controller_that_most_hosts_are_silent_to_is_cut_off_itself() {
 }
 
 #[test]
+fn a_network_that_fails_between_heartbeats_condemns_nobody() {
+    let rig = Rig::green();
+    let cut_off = Verdict::CannotTell(Uncertainty::CutOff);
+    assert_eq!(verdicts(&rig, &view([3001, 2400, 2010])), [cut_off, alive(2), alive(3)], "late, and not yet silent");
+    assert_eq!(verdicts(&rig, &view([3001, 1501, 1500])), [cut_off, alive(2), alive(3)], "two are late, one is heard");
+    assert_eq!(verdicts(&rig, &view([3001, 1500, 1500])), [Verdict::Unreachable, alive(2), alive(3)]);
+}
+
+#[test]
+fn a_late_host_with_a_reason_of_its_own_cuts_nobody_off() {
+    let mut rig = Rig::green();
+    let mut off = view([3001, 2600, 0]);
+    off.hosts.get_mut(&host(2)).unwrap().power = Some(PowerReading { at: NOW, power: Power::Off });
+    assert_eq!(verdicts(&rig, &off), [Verdict::Unreachable, Verdict::PoweredOff, alive(3)]);
+    rig.ok(Change::HostMaintenance { host: host(2), reason: Some("disk".into()) });
+    assert_eq!(verdicts(&rig, &view([3001, 2600, 0])), [Verdict::Unreachable, alive(3)]);
+}
+
+#[test]
+fn silence_condemns_nobody_before_three_heartbeats_are_missed() {
+    let mut rig = Rig::green();
+    let id: SegmentId = "eager".parse().unwrap();
+    let eager = Segment { id: id.clone(), check_interval: Millis(100), failure_threshold: 1, ..Segment::default() };
+    rig.ok(Change::SegmentCreate { segment: eager });
+    let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
+    enrolment.segment = id;
+    rig.ok(Change::HostEnrol { host: name, enrolment });
+    rig.ok(Change::SettingsSet { settings: Settings { suspect_after: Millis(1100), ..Settings::default() } });
+    assert_eq!(verdicts(&rig, &view([0, 3000, 0])), [alive(1), alive(3)]);
+    assert_eq!(verdicts(&rig, &view([0, 3001, 0])), [alive(1), Verdict::Unreachable, alive(3)]);
+}
+
+#[test]
 fn hosts_that_are_not_heard_yet_after_a_controller_was_cut_off_get_their_whole_patience() {
     let rig = Rig::green();
     let after = |ago| View { cut_off_at: Some(NOW - Millis(ago)), ..view([20_000, 0, 0]) };
-    assert_eq!(verdicts(&rig, &after(3000)), [alive(2), alive(3)], "no verdict, the vote stays");
-    assert_eq!(verdicts(&rig, &after(3001)), [Verdict::Unreachable, alive(2), alive(3)]);
+    assert_eq!(verdicts(&rig, &after(5000)), [alive(2), alive(3)], "no verdict, the vote stays");
+    assert_eq!(verdicts(&rig, &after(5001)), [Verdict::Unreachable, alive(2), alive(3)]);
     let mut off = after(10);
     off.hosts.get_mut(&host(1)).unwrap().power = Some(PowerReading { at: NOW, power: Power::Off });
     assert_eq!(verdicts(&rig, &off), [Verdict::PoweredOff, alive(2), alive(3)], "what is seen needs no patience");
@@ -163,12 +196,8 @@ fn an_instance_refused_too_often_is_parked_for_a_person() {
 fn a_segment_without_evacuation_keeps_its_instances_parked() {
     let mut rig = Rig::green();
     let quiet: SegmentId = "quiet".parse().unwrap();
-    let segment = crate::Segment {
-        id: quiet.clone(),
-        evacuation_enabled: false,
-        minimum_healthy_percent: 0,
-        ..crate::Segment::default()
-    };
+    let segment =
+        Segment { id: quiet.clone(), evacuation_enabled: false, minimum_healthy_percent: 0, ..Segment::default() };
     rig.ok(Change::SegmentCreate { segment });
     let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
     enrolment.segment = quiet;
@@ -283,12 +312,8 @@ fn refused_starts_are_tried_again_after_a_pause_and_parked_ones_after_a_longer_o
 fn a_host_of_a_segment_without_evacuation_gets_its_instances_back_when_it_returns() {
     let mut rig = Rig::green();
     let quiet: SegmentId = "quiet".parse().unwrap();
-    let segment = crate::Segment {
-        id: quiet.clone(),
-        evacuation_enabled: false,
-        minimum_healthy_percent: 0,
-        ..crate::Segment::default()
-    };
+    let segment =
+        Segment { id: quiet.clone(), evacuation_enabled: false, minimum_healthy_percent: 0, ..Segment::default() };
     rig.ok(Change::SegmentCreate { segment });
     let Change::HostEnrol { host: name, mut enrolment } = rig.enrolment(2, 1) else { unreachable!() };
     enrolment.segment = quiet;
