@@ -43,6 +43,7 @@ impl Guilt {
             profile: Profile::Fast,
             drift: Vec::new(),
             snapshot_after: 400,
+            one_stays_off: false,
         };
         let cut = |at, blow| Action { at, fault: Fault::Controller(Which::All, blow) };
         let actions = match self {

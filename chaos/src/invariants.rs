@@ -23,6 +23,7 @@ pub(crate) mod committed;
 mod fence_first;
 pub(crate) mod fleet;
 mod fresh_reads;
+mod hearing;
 mod once;
 mod one_home;
 mod quorum_only;
@@ -64,12 +65,12 @@ pub trait Promise: fmt::Debug + Send {
 }
 
 /// Returns the judges of S1 to S9, one row a promise, at the beginning of a run.
-pub fn promises() -> Vec<Box<dyn Promise>> {
+pub fn promises(quorum_only: QuorumOnly) -> Vec<Box<dyn Promise>> {
     vec![
         Box::new(OneHome::default()),
         Box::new(FenceFirst::default()),
         Box::new(TokenOrder::default()),
-        Box::new(QuorumOnly::default()),
+        Box::new(quorum_only),
         Box::new(BrakesHold::default()),
         Box::new(AcknowledgedStays::default()),
         Box::new(FreshReads::default()),

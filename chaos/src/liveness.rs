@@ -29,6 +29,9 @@ pub const QUIET: Millis = Millis(10_000);
 /// pause between two rounds over the fencing levels.
 const PATIENCE: Millis = Millis(120_000);
 
+/// A controller that has run for this long has seen every host that lives.
+const SEEN: Millis = Millis(10_000);
+
 /// Returns the judges of L1 to L3, one row a promise, at the beginning of a run.
 pub fn promises() -> Vec<Box<dyn Promise>> {
     vec![Box::new(Fenced::default()), Box::new(Recovered::default()), Box::new(Quiet::default())]
@@ -36,7 +39,7 @@ pub fn promises() -> Vec<Box<dyn Promise>> {
 
 /// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
 ///
-/// A lost host that a brake holds, that has nothing to fence it with, or whose devices refused, waits for a person by
+/// One that loses its power is noticed. A lost host that a brake holds, that has nothing to fence it with, or whose devices refused, waits for a person by
 /// design. One whose devices did not answer is tried again, so it is fenced once they do.
 #[derive(Debug, Default)]
 pub struct Fenced {
@@ -45,6 +48,10 @@ pub struct Fenced {
     healed: Option<Millis>,
     /// Hosts of which some device refused since their fence was decided.
     refused: BTreeSet<HostId>,
+    /// Since when hosts are off.
+    off: BTreeMap<HostId, Millis>,
+    /// When the last controller began to run: one that never saw a host does not condemn it (rule 24).
+    running: Millis,
     judged: u64,
 }
 
@@ -64,11 +71,25 @@ impl Promise for Fenced {
                 self.take(event);
             });
         }
+        if let Seen::PowerOff { host, .. } = &observation.seen {
+            self.off.insert(host.clone(), observation.at);
+        } else if let Seen::PowerOn { host, .. } = &observation.seen {
+            self.off.remove(host);
+        } else if let Seen::Running { .. } = &observation.seen {
+            self.running = observation.at;
+        }
         let (Seen::Closed, Some(healed)) = (&observation.seen, self.healed) else { return Ok(()) };
         for (host, standing) in self.fleet.standings() {
             self.judged += 1;
             let excused = self.fleet.is_without_levels(host) || self.fleet.brake(host, observation.at).is_some();
+            let is_off_for_long = self
+                .off
+                .get(host)
+                .is_some_and(|since| *since >= self.running + SEEN && healed.max(*since) + PATIENCE <= observation.at);
             match standing {
+                Standing::Up if is_off_for_long && !excused => {
+                    return Err(format!("{host} is off for long, and nobody has noticed"));
+                }
                 Standing::Lost if !excused => return Err(format!("{host} is lost, and its fence was never decided")),
                 Standing::Fencing(token) if !self.fleet.is_without_levels(host) => {
                     return Err(format!("{host} is neither fenced under token {token} nor is a person asked"));
@@ -243,6 +264,7 @@ impl Recovered {
     fn is_unsettled(&self, host: &HostId) -> bool {
         match self.fleet.standing(host) {
             Standing::Lost | Standing::Fencing(_) | Standing::NeedsHuman(_) => true,
+            // That it is noticed is for L1.
             Standing::New | Standing::Up => self.off.contains(host),
             Standing::Fenced => false,
         }

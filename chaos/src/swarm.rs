@@ -26,6 +26,9 @@ pub struct Shape {
     pub drift: Vec<i32>,
     /// Entries between two snapshots.
     pub snapshot_after: u64,
+    /// Whether one host loses its power for good, once everything else is healed and well.
+    #[serde(default)]
+    pub one_stays_off: bool,
 }
 
 /// Which settings a cluster is given.
@@ -113,6 +116,7 @@ impl Plan {
             profile: if chance.percent(60) { Profile::Fast } else { Profile::Default },
             drift: (0..controllers).map(|_| drift(&mut chance)).collect(),
             snapshot_after: *chance.pick(&[40, 100, 400]).unwrap_or(&100),
+            one_stays_off: chance.percent(40),
         };
         let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| chance.percent(55)).collect();
         // Without a host that fails there is nothing to fence, and nothing to break.

@@ -5,7 +5,7 @@ use std::fmt;
 
 use quorumfence_machine::Millis;
 
-use crate::invariants::{self, Promise};
+use crate::invariants::{self, Promise, QuorumOnly};
 use crate::liveness;
 use crate::observation::Observation;
 
@@ -29,11 +29,21 @@ pub struct Court {
 
 impl Default for Court {
     fn default() -> Self {
-        Self { promises: invariants::promises().into_iter().chain(liveness::promises()).collect(), first: None }
+        Self::with(QuorumOnly::default())
     }
 }
 
 impl Court {
+    /// Returns the court of a run on a real machine, which may be too busy to let a host be heard.
+    pub fn on_a_real_machine() -> Self {
+        Self::with(QuorumOnly::on_a_real_machine())
+    }
+
+    fn with(quorum_only: QuorumOnly) -> Self {
+        let promises = invariants::promises(quorum_only).into_iter().chain(liveness::promises());
+        Self { promises: promises.collect(), first: None }
+    }
+
     /// Hears one observation, and returns the first breach of the run from then on when there is one.
     ///
     /// After a breach nothing more is judged: what follows from it would only hide it. Of several promises that one

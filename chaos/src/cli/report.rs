@@ -52,7 +52,7 @@ fn of_case(path: &Path) -> anyhow::Result<(Summary, Vec<Observation>)> {
 fn of_history(path: &Path) -> anyhow::Result<(Summary, Vec<Observation>)> {
     let file = std::fs::File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let History { observations } = History::read(BufReader::new(file)).with_context(|| path.display().to_string())?;
-    let mut court = Court::default();
+    let mut court = Court::on_a_real_machine();
     for observation in &observations {
         drop(court.see(observation));
     }

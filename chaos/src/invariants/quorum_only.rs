@@ -7,10 +7,12 @@ use quorumfence_machine::{ControllerId, Event, HostId, Millis, Settings, Token};
 use super::Promise;
 use super::ballot::Ballot;
 use super::committed::{Committed, Entry};
+use super::hearing::Hearing;
 use crate::observation::{Cause, Observation, Seen};
 
 /// Judges S4 at each off order that is sent, at each power cut by a BMC, and at each loss, return and admission of a host:
-/// these rest on the votes of a majority, and a decision that is committed is not undone.
+/// these rest on the votes of a majority, and a decision that is committed is not undone. Votes themselves are compared
+/// with what the world did: a host that was well and could be heard is not lost.
 ///
 /// A permit's life is measured from the moment when the first controller applied its entry. Its executor counts from
 /// before it asked, so a correct one stops earlier, by the time that the commit took. That is the room for the drift of
@@ -21,6 +23,7 @@ use crate::observation::{Cause, Observation, Seen};
 pub struct QuorumOnly {
     committed: Committed,
     ballot: Ballot,
+    hearing: Hearing,
     permit_life: Millis,
     hosts: BTreeMap<HostId, Leave>,
     judged: u64,
@@ -43,6 +46,7 @@ impl Promise for QuorumOnly {
     }
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
+        self.hearing.see(observation);
         if let Some(entry) = self.committed.entry(observation) {
             self.take(&entry)?;
         } else if let Seen::Opened { settings: Settings { permit_life, .. }, .. } = &observation.seen {
@@ -59,11 +63,16 @@ impl Promise for QuorumOnly {
     }
 
     fn judged(&self) -> u64 {
-        self.judged
+        self.judged + self.hearing.judged()
     }
 }
 
 impl QuorumOnly {
+    /// Returns a judge that takes a busy machine into account: a host that is not heard may be slow there.
+    pub fn on_a_real_machine() -> Self {
+        Self { hearing: Hearing::on_a_real_machine(), ..Self::default() }
+    }
+
     fn take(&mut self, entry: &Entry<'_>) -> Result<(), String> {
         for event in entry.events {
             self.judged += u64::from(matches!(
@@ -71,6 +80,7 @@ impl QuorumOnly {
                 Event::HostLost { .. } | Event::HostRegained { .. } | Event::HostAdmitted { .. }
             ));
             self.ballot.take(event).map_err(|why| format!("at {} {why}", entry.index))?;
+            self.hearing.take(event, entry.at).map_err(|why| format!("at {} {event}, {why}", entry.index))?;
             if let Event::FenceDecided { host, token } = event {
                 self.hosts.insert(host.clone(), Leave { fence: Some(*token), ..Leave::default() });
             } else if let Event::PermitGranted { host, token, executor, .. } = event {

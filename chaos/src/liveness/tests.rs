@@ -1,4 +1,4 @@
-use quorumfence_machine::{ControllerId, Driver, Outcome, Verdict};
+use quorumfence_machine::{ControllerId, Driver, LogIndex, Outcome, Verdict};
 
 use super::*;
 use crate::invariants::sample::{
@@ -44,6 +44,20 @@ fn a_lost_host_that_nobody_fences_is_a_breach() {
     acquits::<Fenced>(&the_end(fenced_a()));
     acquits::<Fenced>(&the_end(fenced_a().entry(12, vec![admitted("a", 2)])));
     acquits::<Fenced>(&the_end(story.entry(10, vec![Event::HostRegained { host: host("a") }])));
+}
+
+#[test]
+fn a_host_that_loses_its_power_is_noticed() {
+    let long_ago = |story: Story| story.at(150_000).seen(Seen::Closed);
+    let off = before().at(20_000).seen(Seen::Healed).at(30_000).power_off("a", Cause::Outside);
+    convicts::<Fenced>(&long_ago(off.clone()), "a is off for long, and nobody has noticed");
+    acquits::<Fenced>(&off.clone().at(149_999).seen(Seen::Closed));
+    acquits::<Fenced>(&long_ago(off.clone().at(60_000).power_on("a", 2)));
+    let by_a_person = off.clone().entry(9, vec![Event::Disarmed { reason: "drill".into() }]);
+    acquits::<Fenced>(&long_ago(by_a_person));
+    let running = |story: Story| story.seen(Seen::Running { controller: ControllerId(1), applied: LogIndex(2) });
+    let never_seen = running(before().at(20_000).seen(Seen::Healed).at(21_000)).at(30_000);
+    acquits::<Fenced>(&long_ago(never_seen.power_off("a", Cause::Outside)));
 }
 
 #[test]

@@ -11,7 +11,7 @@ type Storm = Vec<(Millis, Fault)>;
 /// Draws one storm: faults and how long after its beginning each comes.
 pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
     let Some(host) = chance.pick(&sight.hosts).cloned() else { return Storm::new() };
-    match chance.below(10) {
+    match chance.below(11) {
         0 => cut_off_with_a_bad_bmc(chance, host),
         1 => leader_stands_still_in_a_fence(chance, sight, host),
         2 => everybody_loses_power_in_a_fence(chance, host),
@@ -21,6 +21,7 @@ pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
         7 => goes_off_in_maintenance(chance, host),
         8 => syncs_fail_and_everybody_loses_power(chance, sight),
         6 => leader_cut_off_and_everybody_loses_power(chance, sight),
+        9 => agents_network_fails(chance, sight),
         _ => returns_while_an_order_is_late(chance, host),
     }
 }
@@ -79,6 +80,14 @@ fn targets_die(chance: &mut Chance, sight: &Sight) -> Storm {
         at = at + chance.time(Millis(200), Millis(4000));
     }
     storm
+}
+
+/// The controllers lose the network that the agents use; every host lives.
+fn agents_network_fails(chance: &mut Chance, sight: &Sight) -> Storm {
+    let end = chance.time(Millis(500), Millis(25_000));
+    let places = || sight.hosts.iter().map(|host| Place::Host(host.clone()));
+    let cuts = places().map(|place| (Millis::ZERO, Fault::Isolate(place)));
+    cuts.chain(places().map(|place| (end, Fault::Rejoin(place)))).collect()
 }
 
 /// Every host loses its power at once: nobody is left to take an instance.

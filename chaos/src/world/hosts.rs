@@ -297,7 +297,7 @@ impl World {
         let seen = account::history(facts, &lists, self.opened, self.ready);
         history.extend(seen.into_iter().filter(|observation| observation.at <= end));
         history.push(Observation { at: end, seen: Seen::Closed });
-        let mut court = Court::default();
+        let mut court = Court::on_a_real_machine();
         for observation in &history {
             court.see(observation);
         }

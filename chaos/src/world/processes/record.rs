@@ -131,7 +131,7 @@ impl Record {
         seen.sort_by_key(|(at, seen)| (!matches!(seen, Seen::Opened { .. }), *at));
         let end = seen.iter().rposition(|(_, seen)| *seen == Seen::Closed).map_or(seen.len(), |end| end + 1);
         seen.truncate(end);
-        let mut court = Court::default();
+        let mut court = Court::on_a_real_machine();
         let mut history = Vec::with_capacity(seen.len());
         for (at, seen) in seen {
             let observation = Observation { at: self.millis(at), seen };

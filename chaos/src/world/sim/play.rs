@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorumfence_machine::{CastVote, Change, HostId, Millis, State, Verdict};
+use quorumfence_machine::{CastVote, Change, Host, HostId, HostState, Millis, State, Verdict};
 use quorumfence_raft::{Expect, Options, Point};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -30,6 +30,9 @@ const QUIET: Duration = Duration::from_secs(12);
 
 /// A host without power is switched on after this long once faults are over.
 const POWER_ON_AFTER: Millis = Millis(5000);
+
+/// This long after everything is healed every controller has seen every host.
+const SEEN_AFTER: Millis = Millis(20_000);
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,7 +104,7 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         let script = sim.chaos(&what).await;
         clients.send_home();
         if sim.record.broken().is_none() {
-            sim.converge(&clients).await;
+            sim.converge(&clients, what.shape.one_stays_off).await;
         }
         let simulated = sim.laboratory().now();
         let (history, judged) = sim.record.close();
@@ -152,19 +155,21 @@ impl Sim {
         }
     }
 
-    /// Heals everything, does what operators do, and waits until all is well or patience ends.
-    pub(super) async fn converge(&mut self, clients: &Clients) {
+    /// Heals everything, does what operators do, and waits until all is well or patience ends. When one host is to stay
+    /// off, it loses its power then, and all is well again when it is fenced and nothing of it waits.
+    pub(super) async fn converge(&mut self, clients: &Clients, one_stays_off: bool) {
         self.inflict(&Fault::Heal);
         self.record.see(Seen::Healed);
         let healed = self.laboratory().now();
         let mut dark: BTreeMap<_, Millis> = BTreeMap::new();
+        let mut stays_off = None;
         while self.laboratory().now() - healed < CONVERGENCE && self.record.broken().is_none() {
             self.tend();
             self.note_leaders();
             let now = self.laboratory().now();
             let off: Vec<_> = self.sight().off.into_iter().collect();
             dark.retain(|host, _| off.contains(host));
-            for host in off {
+            for host in off.into_iter().filter(|host| stays_off.as_ref() != Some(host)) {
                 if now - *dark.entry(host.clone()).or_insert(now) > POWER_ON_AFTER {
                     self.inflict(&Fault::Host(host, HostBlow::PowerOn));
                 }
@@ -177,12 +182,23 @@ impl Sim {
             }
             self.open_brakes().await;
             self.guide_agents();
-            if clients.are_gone() && self.is_well() {
-                break;
+            if clients.are_gone() && self.is_well(stays_off.as_ref()) {
+                if !one_stays_off || stays_off.is_some() {
+                    break;
+                }
+                stays_off = self.lose_one(now - healed);
             }
             sleep(TICK).await;
         }
         sleep(QUIET).await;
+    }
+
+    /// One host loses its power, once every controller has had the time to see it.
+    fn lose_one(&mut self, since_healed: Millis) -> Option<HostId> {
+        let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
+        let host = self.chance.pick(&hosts).filter(|_| since_healed >= SEEN_AFTER)?.clone();
+        self.inflict(&Fault::Host(host.clone(), HostBlow::PowerCut));
+        Some(host)
     }
 
     /// Operators see what holds fences back, and open it.
@@ -202,11 +218,17 @@ impl Sim {
         }
     }
 
-    /// Whether every controller agrees that every host is up and every instance runs, and the hardware says so too.
-    fn is_well(&self) -> bool {
+    /// Whether every controller agrees that every host is up, but for one that stays off and is fenced, and that every
+    /// instance runs; and the hardware says so too.
+    fn is_well(&self, stays_off: Option<&HostId>) -> bool {
         let ids = self.ids();
         let last = ids.iter().filter_map(|id| Some(*self.ether.station(*id)?.replica.applied().borrow())).max();
         let stands = |host: &HostId| {
+            if stays_off == Some(host) {
+                let is_fenced =
+                    |state: &State| state.host(host).is_some_and(|row| matches!(row.state, HostState::Fenced { .. }));
+                return ids.iter().all(|id| self.read(*id, is_fenced).unwrap_or(false));
+            }
             let boot = self.laboratory().boot(host);
             boot.is_some()
                 && ids.iter().all(|id| {
@@ -217,18 +239,25 @@ impl Sim {
             && ids.len() == self.seats.len()
             && self.hosts.keys().all(stands)
             && self.leader().is_some()
-            && ids.iter().all(|id| self.read(*id, is_settled).unwrap_or(false))
+            && ids.iter().all(|id| self.read(*id, |state| is_settled(state, stays_off)).unwrap_or(false))
             && ids.iter().all(|id| {
                 self.ether.station(*id).is_some_and(|station| Some(*station.replica.applied().borrow()) == last)
             })
     }
 }
 
-/// What is parked is tried again, so it is not settled either; and nobody has still to say that a host lives.
-fn is_settled(state: &State) -> bool {
-    let lives = |vote: Option<&CastVote>| vote.is_some_and(|vote| matches!(vote.verdict, Verdict::Alive { .. }));
+/// What is parked is tried again, so it is not settled either; and nobody has still to say that a host lives, or that
+/// the one which stays off was read off.
+fn is_settled(state: &State, stays_off: Option<&HostId>) -> bool {
+    let is_due = |host: &Host, vote: &CastVote| match vote.verdict {
+        Verdict::Alive { .. } => stays_off != Some(&host.id),
+        Verdict::PoweredOff => stays_off == Some(&host.id),
+        Verdict::Unreachable | Verdict::CannotTell(_) => false,
+    };
     let agreed = state.cluster().is_some_and(|cluster| {
-        state.hosts().all(|host| cluster.voters.iter().all(|voter| lives(host.votes.get(voter))))
+        state
+            .hosts()
+            .all(|host| cluster.voters.iter().all(|voter| host.votes.get(voter).is_some_and(|vote| is_due(host, vote))))
     });
     agreed && state.instances().all(|instance| instance.recovery.is_none())
 }

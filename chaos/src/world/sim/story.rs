@@ -57,7 +57,7 @@ pub fn tell(scene: &Scene, script: &Script, ending: Ending) -> anyhow::Result<To
         clients.send_home();
         if sim.record.broken().is_none() {
             match ending {
-                Ending::Heal(_) => sim.converge(&clients).await,
+                Ending::Heal(_) => sim.converge(&clients, false).await,
                 Ending::End(_) => {}
             }
         }
