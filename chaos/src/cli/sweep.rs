@@ -48,6 +48,9 @@ pub(crate) struct Args {
 /// Seeds between the starts of two fresh sweeps that begin a millisecond apart: none plays the seeds of another.
 pub(super) const SEEDS_PER_MILLISECOND: u64 = 16;
 
+/// In so many seeds every promise is put to the test.
+const SEEDS_FOR_ALL: u64 = 20;
+
 /// Seeds on which a canary is tried. Its guilt need not show in each: a disk that lies loses nothing while nobody writes.
 const CANARY_SEEDS: usize = 10;
 
@@ -120,6 +123,11 @@ fn sweep(args: &Args) -> anyhow::Result<ExitCode> {
     worked.into_iter().collect::<anyhow::Result<()>>()?;
     let tally = tally.into_inner().expect("no worker panicked");
     tally.tell(began)?;
+    let idle = tally.never_judged();
+    if tally.broken.is_empty() && !idle.is_empty() {
+        say(&format!("Never put to the test, so this batch proves nothing of it: {}.\n", idle.join(", ")))?;
+        return Ok(ExitCode::from(2));
+    }
     Ok(ExitCode::from(u8::from(!tally.broken.is_empty())))
 }
 
@@ -164,6 +172,12 @@ impl Tally {
             self.broken.push(report);
         }
         Ok(())
+    }
+
+    /// Returns the promises that a batch of this size should have put to the test, and did not.
+    fn never_judged(&self) -> Vec<String> {
+        let is_idle = |times: &u64| *times == 0 && self.seeds >= SEEDS_FOR_ALL;
+        self.judged.iter().filter(|(_, times)| is_idle(times)).map(|(promise, _)| promise.clone()).collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a figure for people")]

@@ -10,7 +10,7 @@ use super::committed::{Committed, Entry};
 use super::hearing::Hearing;
 use crate::observation::{Cause, Observation, Seen};
 
-/// Judges S4 at each off order that is sent, at each power cut by a BMC, and at each loss, return and admission of a host:
+/// Judges S4 at each off order that is sent, at each that a BMC takes, at each power cut by a BMC, and at each loss, return and admission of a host:
 /// these rest on the votes of a majority, and a decision that is committed is not undone. Votes themselves are compared
 /// with what the world did: a host that was well and could be heard is not lost.
 ///
@@ -55,6 +55,10 @@ impl Promise for QuorumOnly {
             self.judged += 1;
             self.order(*controller, host, observation.at)
                 .map_err(|why| format!("{controller} sends off to the BMC of {host}, {why}"))?;
+        } else if let Seen::OffTaken { host } = &observation.seen {
+            // Whoever sent it, and whether or not the BMC obeys.
+            self.judged += 1;
+            self.decision(host).map_err(|why| format!("the BMC of {host} takes an off order, {why}"))?;
         } else if let Seen::PowerOff { host, cause: Cause::Bmc } = &observation.seen {
             self.judged += 1;
             self.decision(host).map_err(|why| format!("the BMC of {host} cuts its power, {why}"))?;
@@ -167,6 +171,16 @@ mod tests {
         convicts::<QuorumOnly>(&late.clone().power_off("a", Cause::Bmc), "cuts its power, which was admitted again");
         acquits::<QuorumOnly>(&permitted().power_off("a", Cause::Bmc).power_off("b", Cause::Outside));
         acquits::<QuorumOnly>(&permitted().at(50_000).power_off("a", Cause::Bmc).power_off("a", Cause::Outside));
+    }
+
+    #[test]
+    fn an_order_that_a_bmc_takes_needs_a_decision_whoever_sent_it() {
+        let taken = |story: Story| story.seen(Seen::OffTaken { host: host("a") });
+        let undecided = Story::new().entry(4, vec![admitted("a", 1)]);
+        convicts::<QuorumOnly>(&taken(undecided), "the BMC of a takes an off order, and no fence of that host");
+        let late = permitted().entry(7, vec![fenced("a", 5, off_proof())]).entry(8, vec![admitted("a", 2)]);
+        convicts::<QuorumOnly>(&taken(late), "takes an off order, which was admitted again after its fence");
+        acquits::<QuorumOnly>(&taken(permitted()));
     }
 
     fn vote(by: u64, verdict: Verdict) -> Event {
