@@ -20,6 +20,9 @@ pub(crate) fn folder() -> TempDir {
     folder.expect("a temporary directory")
 }
 
+/// Disks write sectors whole.
+const SECTOR_BYTES: u64 = 512;
+
 /// A database whose crashes leave what a crash would.
 pub(crate) struct OnRocks {
     pub(crate) kv: Rocks,
@@ -84,9 +87,11 @@ impl OnRocks {
         let wal = image.path().join(self.wal.file_name().expect("it is a file"));
         let file = OpenOptions::new().write(true).open(wal).expect("the image has it");
         file.set_len(start + torn).expect("a file can be cut");
-        // A file may have been made longer before its bytes were written.
-        if torn == 0 && tear.is_multiple_of(3) {
-            file.set_len(start + tear % 5000).expect("a file can be made longer");
+        // A file may have been made longer before its bytes were written, sector by sector.
+        if tear.is_multiple_of(3) {
+            let whole = (start + torn) / SECTOR_BYTES * SECTOR_BYTES;
+            file.set_len(whole.max(start)).expect("a file can be cut");
+            file.set_len(start + torn + tear % 5000).expect("a file can be made longer");
         }
         *self = Self::open(image);
     }

@@ -14,6 +14,7 @@ use crate::error::Error;
 use crate::store::chain;
 
 mod tail;
+mod torn;
 
 /// Enough for many thousands of entries; a larger log of writes only makes the next start slower.
 const WAL_BYTES_MAX: u64 = 64 << 20;
@@ -46,10 +47,11 @@ type Waiter = oneshot::Sender<Result<(), String>>;
 impl Rocks {
     /// Opens the database in `path`, or creates one in an empty or absent folder.
     ///
-    /// Refuses damage in the middle of the write-ahead log. An incomplete last record is dropped: its sync never
-    /// returned, so nobody was promised anything.
+    /// Refuses damage in the middle of the write-ahead log. An incomplete last record is dropped, also where zeros stand
+    /// for the rest of it: its sync never returned, so nobody was promised anything.
     pub fn open(path: &Path) -> Result<Rocks, Error> {
         tail::check(path)?;
+        torn::cut(path)?;
         let columns = Column::ALL.map(|column| ColumnFamilyDescriptor::new(column.name(), column_options()));
         let db =
             DB::open_cf_descriptors(&database_options(), path, columns).map_err(|error| rejected("open", error))?;
@@ -148,7 +150,9 @@ fn database_options() -> Options {
     options.create_if_missing(true);
     options.create_missing_column_families(true);
     options.set_paranoid_checks(true);
-    // The default mode drops everything after the first damage in silence, acknowledged votes and entries with it.
+    // The default mode, like any other point in time, drops everything after the first damage in silence, acknowledged
+    // votes and entries with it; absolute consistency refuses every torn end, and this mode those that zeros follow,
+    // which `torn` cuts off before.
     options.set_wal_recovery_mode(DBRecoveryMode::TolerateCorruptedTailRecords);
     options.set_track_and_verify_wals_in_manifest(true);
     options.set_max_total_wal_size(WAL_BYTES_MAX);

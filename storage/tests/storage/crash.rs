@@ -20,6 +20,9 @@ struct Promise {
 /// Cuts between the places where something was promised, to test every kind of torn record.
 const CUT_STEP: usize = 29;
 
+/// Disks write sectors whole.
+const SECTOR: usize = 512;
+
 #[tokio::test]
 async fn what_was_durable_before_a_cut_survives_it() {
     let folder = tempfile::tempdir().unwrap();
@@ -52,6 +55,25 @@ async fn what_was_durable_survives_zeros_behind_it() {
         file.set_len(end + 5000).unwrap();
         assert!(survives(image.path(), promise.wal_bytes, Some(promise)).await);
     }
+}
+
+/// As above, and of the record behind it only the first sectors were written.
+#[tokio::test]
+async fn what_was_durable_survives_a_record_that_was_written_in_part_and_zeros_behind_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let promises = make_promises(folder.path()).await;
+    let wal = newest_wal(folder.path());
+    let end = fs::metadata(folder.path().join(&wal)).unwrap().len();
+    let mut torn = 0;
+    for cut in (0..end).step_by(SECTOR) {
+        let image = crash_image(folder.path());
+        let file = OpenOptions::new().write(true).open(image.path().join(&wal)).unwrap();
+        file.set_len(cut).unwrap();
+        file.set_len(end + 5000).unwrap();
+        let promised = promises.iter().rev().find(|promise| promise.wal_bytes <= cut);
+        torn += u32::from(survives(image.path(), cut, promised).await);
+    }
+    assert!(torn > 5, "only {torn} images were opened, so this test shows little");
 }
 
 /// Returns the lengths to cut to: around every promise, and steps in between.

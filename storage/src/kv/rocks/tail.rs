@@ -16,12 +16,12 @@ use std::{fs, io};
 
 use crate::error::Error;
 
-const BLOCK_BYTES: u64 = 32_768;
-const HEADER_BYTES: usize = 7;
+pub(super) const BLOCK_BYTES: u64 = 32_768;
+pub(super) const HEADER_BYTES: usize = 7;
 /// The checksum covers the type and the payload.
-const TYPE_AT: usize = 6;
+pub(super) const TYPE_AT: usize = 6;
 /// Records of these types have the header above; the product writes no others, and RocksDB checks the rest.
-const PLAIN_TYPES: std::ops::RangeInclusive<u8> = 1..=4;
+pub(super) const PLAIN_TYPES: std::ops::RangeInclusive<u8> = 1..=4;
 
 /// Refuses a write-ahead log or a manifest in `folder` whose last block holds a damaged length.
 ///
@@ -73,7 +73,7 @@ fn length_is_damaged(block: &[u8]) -> bool {
     false
 }
 
-fn fits_a_shorter_length(type_and_payload: &[u8], stored: u32) -> bool {
+pub(super) fn fits_a_shorter_length(type_and_payload: &[u8], stored: u32) -> bool {
     let mut checksum = 0;
     type_and_payload.iter().any(|byte| {
         checksum = crc32c::crc32c_append(checksum, &[*byte]);
@@ -82,7 +82,7 @@ fn fits_a_shorter_length(type_and_payload: &[u8], stored: u32) -> bool {
 }
 
 /// RocksDB stores checksums rotated and shifted, so that a checksum of checksums is not weak.
-fn masked(checksum: u32) -> u32 {
+pub(super) fn masked(checksum: u32) -> u32 {
     checksum.rotate_right(15).wrapping_add(0xa282_ead8)
 }
 
