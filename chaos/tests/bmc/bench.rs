@@ -83,7 +83,7 @@ pub(crate) fn device(access: DeviceAccess) -> Bmc {
 }
 
 pub(crate) fn order(deadline: Duration) -> OffOrder {
-    OffOrder { expected: Expected::Named(machine()), deadline }
+    OffOrder { expected: Expected::Named(machine()), deadline, answer: deadline }
 }
 
 pub(crate) fn host() -> HostId {

@@ -73,7 +73,7 @@ pub(crate) async fn look<D: Devices>(devices: D, ask: Ask, deadline: Duration) -
     let mut levels = Vec::new();
     for level in &ask.levels {
         let asked = level.devices.iter().map(|device| {
-            let order = OffOrder { expected: Expected::of(device.identity, ask.identity), deadline };
+            let order = OffOrder { expected: Expected::of(device.identity, ask.identity), deadline, answer: deadline };
             let driver = devices.device(&ask.host, device);
             async move {
                 match driver {

@@ -89,7 +89,8 @@ async fn switch_off<E: Environment>(
         E::pass(Point::FenceBeforePermitCheck).await;
         leadership.borrow().lead_term == Some(term) && shared.clock.now() < permit.until
     };
-    let order = OffOrder { expected: Expected::of(device.identity, work.identity), deadline };
+    let answer = settings.device_deadline.into();
+    let order = OffOrder { expected: Expected::of(device.identity, work.identity), deadline, answer };
     let progress = |moment, _| shared.note(&work.host, Some(work.token), kind(shared, work, device, moment));
     let seen = ensure_off(&driver, order, is_permitted, progress).await;
     // The sequence returns a proof only after off was read in each of two sessions.

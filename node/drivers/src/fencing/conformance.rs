@@ -171,7 +171,7 @@ pub async fn another_machine_is_refused_and_gets_no_order<B: Bench>(bench: &B) {
     let before = bench.orders();
     for power in [Power::On, Power::Off] {
         bench.switch(power);
-        let order = OffOrder { expected: Expected::IfNamed(other), deadline: PATIENCE };
+        let order = OffOrder { expected: Expected::IfNamed(other), ..order(bench) };
         let outcome = ensure_off(&bench.device(), order, || async { true }, |_, _| {}).await;
         assert_eq!(outcome, Outcome::Refused(Refusal::WrongMachine));
         assert_eq!(read_off_twice(&bench.device(), order).await, Outcome::Refused(Refusal::WrongMachine));
@@ -303,7 +303,7 @@ pub async fn bad_weather_changes_no_answer<B: StormyBench>(bench: &B, weather: W
 }
 
 fn order<B: Bench>(bench: &B) -> OffOrder {
-    OffOrder { expected: Expected::of(bench.machine(), None), deadline: PATIENCE }
+    OffOrder { expected: Expected::of(bench.machine(), None), deadline: PATIENCE, answer: PATIENCE }
 }
 
 fn expected_check<B: Bench>(bench: &B) -> IdentityCheck {

@@ -7,13 +7,17 @@
 //! ```
 //!
 //! A second session, because a session can be stuck with an old answer and a slot can be somebody else's. The identity is
-//! compared in both, because an address can move to another machine between them. Nothing here tries twice: retries,
+//! compared in both, because an address can move to another machine between them.
+//!
+//! One lost answer does not use up the attempt: a request that stays unanswered ends its session, and the sequence begins
+//! again at the top, as long as there is time. So off is sent again only after On was read again, and under a permit that
+//! is asked for again. A driver repeats its datagrams within a request. Everything else ends the attempt: further retries,
 //! levels and back-off are policy. Time is tokio's, so that a simulated run has simulated time.
 
 use std::time::Duration;
 
 use quorumfence_machine::{Doubt, Outcome, Power, Refusal, SystemUuid};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until, timeout};
 
 use super::identity::same_machine;
 use crate::order::{FenceDevice, FenceSession};
@@ -24,6 +28,10 @@ const POLL_FIRST: Duration = Duration::from_millis(25);
 /// Longest pause between two readings. Each pause is half as long again as the one before.
 const POLL_MAX: Duration = Duration::from_millis(500);
 
+/// How often the sequence begins within one attempt. As many answers as a whole sequence takes may be late by their whole
+/// time, and a BMC that always says at once that it timed out is not flooded.
+const TRIES_MAX: u32 = 4;
+
 /// What is to be off, and how long proving it may take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct OffOrder {
@@ -31,6 +39,9 @@ pub struct OffOrder {
     pub expected: Expected,
     /// Time for the whole sequence. MUST NOT be longer than what is left of the permit.
     pub deadline: Duration,
+    /// Time for one answer, after which [`ensure_off`] begins again. Opening a session, which takes several answers, has
+    /// half of what is left if that is more.
+    pub answer: Duration,
 }
 
 /// The machine that is meant, as its own firmware names it.
@@ -123,15 +134,24 @@ pub enum Moment {
 
 /// Makes sure that a host is off, and proves it.
 ///
-/// `permit` is asked right before the one irreversible call, and MUST NOT wait after it has looked. `progress` hears each
+/// `permit` is asked right before each irreversible call, and MUST NOT wait after it has looked. `progress` hears each
 /// moment and its time since the start.
 pub async fn ensure_off<D: FenceDevice, P: Future<Output = bool> + Send>(
     device: &D,
     order: OffOrder,
-    permit: impl FnOnce() -> P + Send,
+    mut permit: impl FnMut() -> P + Send,
     mut progress: impl FnMut(Moment, Duration) + Send,
 ) -> Outcome<OffProof> {
-    match prove_off(device, Run::start(order), permit, &mut progress).await {
+    let run = Run::start(order);
+    let mut sent_after = None;
+    for _ in 1..TRIES_MAX {
+        match prove_off(device, &run, &mut permit, &mut sent_after, &mut progress).await {
+            Ok(proof) => return Outcome::Observed(proof),
+            Err(Stop::Silent) if !run.left().is_zero() => {}
+            Err(stop) => return stop.into(),
+        }
+    }
+    match prove_off(device, &run, &mut permit, &mut sent_after, &mut progress).await {
         Ok(proof) => Outcome::Observed(proof),
         Err(stop) => stop.into(),
     }
@@ -164,19 +184,22 @@ pub async fn read_once<D: FenceDevice>(device: &D, order: OffOrder) -> Reading {
     Reading { named, power }
 }
 
+/// `sent_after` is when off was sent last, by this try or an earlier one.
 async fn prove_off<D: FenceDevice, P: Future<Output = bool> + Send>(
     device: &D,
-    run: Run,
-    permit: impl FnOnce() -> P + Send,
+    run: &Run,
+    permit: &mut (impl FnMut() -> P + Send),
+    sent_after: &mut Option<Duration>,
     progress: &mut (impl FnMut(Moment, Duration) + Send),
 ) -> Result<OffProof, Stop> {
-    let (mut session, _) = open_checked(device, &run).await?;
-    let switched = switch_off(&mut session, &run, permit, progress).await;
+    let (mut session, _) = open_checked(device, run).await?;
+    let switched = switch_off(&mut session, run, permit, sent_after, progress).await;
     session.close().await;
-    let order_sent_after = switched?;
+    switched?;
+    let order_sent_after = *sent_after;
     let first_off_after = run.elapsed();
     progress(Moment::OffRead, first_off_after);
-    let (power, identity) = read_anew(device, &run).await?;
+    let (power, identity) = read_anew(device, run).await?;
     match power {
         Power::Off => {}
         // Somebody switched it on again, or the first reading was wrong. Either way nothing is proven.
@@ -196,39 +219,39 @@ async fn read_twice<D: FenceDevice>(device: &D, run: Run) -> Result<Power, Stop>
 }
 
 async fn read_named<D: FenceDevice>(device: &D, run: Run, named: &mut Option<SystemUuid>) -> Result<Power, Stop> {
-    let mut session = run.within(device.open(run.left())).await?;
+    let mut session = run.within(run.opening(), device.open(run.opening())).await?;
     let read = async {
-        *named = run.within(session.identity(run.left())).await?;
+        *named = run.within(run.answer(), session.identity(run.answer())).await?;
         run.order.expected.compare(*named).map_err(Stop::Refused)?;
-        run.within(session.power(run.left())).await
+        run.within(run.answer(), session.power(run.answer())).await
     };
     let read = read.await;
     session.close().await;
     read
 }
 
-/// Returns once Off was read, with the time at which it was ordered if it had to be.
+/// Returns once Off was read; `sent_after` says when it was ordered, if it had to be.
 async fn switch_off<S: FenceSession, P: Future<Output = bool> + Send>(
     session: &mut S,
     run: &Run,
-    permit: impl FnOnce() -> P + Send,
+    permit: &mut (impl FnMut() -> P + Send),
+    sent_after: &mut Option<Duration>,
     progress: &mut (impl FnMut(Moment, Duration) + Send),
-) -> Result<Option<Duration>, Stop> {
-    match run.within(session.power(run.left())).await? {
-        Power::Off => return Ok(None),
+) -> Result<(), Stop> {
+    match run.within(run.answer(), session.power(run.answer())).await? {
+        Power::Off => return Ok(()),
         Power::On => {}
     }
     if !permit().await {
         return Err(Stop::Refused(Refusal::PermitEnded));
     }
-    let sent_after = run.elapsed();
-    progress(Moment::OffSent, sent_after);
-    run.within(session.power_off(run.left())).await?;
+    progress(Moment::OffSent, *sent_after.insert(run.elapsed()));
+    run.within(run.answer(), session.power_off(run.answer())).await?;
     progress(Moment::OffAccepted, run.elapsed());
     let mut pause = POLL_FIRST;
     loop {
-        match run.within(session.power(run.left())).await? {
-            Power::Off => return Ok(Some(sent_after)),
+        match run.within(run.answer(), session.power(run.answer())).await? {
+            Power::Off => return Ok(()),
             Power::On => {}
         }
         run.pause(pause).await?;
@@ -238,7 +261,7 @@ async fn switch_off<S: FenceSession, P: Future<Output = bool> + Send>(
 
 async fn read_anew<D: FenceDevice>(device: &D, run: &Run) -> Result<(Power, IdentityCheck), Stop> {
     let (mut session, identity) = open_checked(device, run).await?;
-    let power = run.within(session.power(run.left())).await;
+    let power = run.within(run.answer(), session.power(run.answer())).await;
     session.close().await;
     Ok((power?, identity))
 }
@@ -248,11 +271,11 @@ async fn open_checked<D: FenceDevice>(device: &D, run: &Run) -> Result<(D::Sessi
         // Nothing that the device could say would help, and its silence must not turn a refusal into a doubt.
         return Err(Stop::Refused(Refusal::WrongMachine));
     }
-    let mut session = run.within(device.open(run.left())).await?;
+    let mut session = run.within(run.opening(), device.open(run.opening())).await?;
     if run.order.expected == Expected::Unknown {
         return Ok((session, IdentityCheck::NotAsked));
     }
-    let named = run.within(session.identity(run.left())).await;
+    let named = run.within(run.answer(), session.identity(run.answer())).await;
     match named.and_then(|named| run.order.expected.compare(named).map_err(Stop::Refused)) {
         Ok(identity) => Ok((session, identity)),
         Err(stop) => {
@@ -285,13 +308,23 @@ impl Run {
         self.until().saturating_duration_since(Instant::now())
     }
 
+    /// Returns how long one answer may take.
+    fn answer(&self) -> Duration {
+        self.left().min(self.order.answer)
+    }
+
+    /// Returns how long opening a session may take.
+    fn opening(&self) -> Duration {
+        self.left().min(self.order.answer.max(self.left() / 2))
+    }
+
     /// Holds a driver to the deadline that it was given, should it overrun.
-    async fn within<T>(&self, call: impl Future<Output = Outcome<T>> + Send) -> Result<T, Stop> {
-        match timeout_at(self.until(), call).await {
+    async fn within<T>(&self, limit: Duration, call: impl Future<Output = Outcome<T>> + Send) -> Result<T, Stop> {
+        match timeout(limit, call).await {
             Ok(Outcome::Observed(seen)) => Ok(seen),
             Ok(Outcome::Refused(refusal)) => Err(Stop::Refused(refusal)),
+            Err(_) | Ok(Outcome::Unknown(Doubt::Timeout)) => Err(Stop::Silent),
             Ok(Outcome::Unknown(doubt)) => Err(Stop::Unknown(doubt)),
-            Err(_) => Err(Stop::Unknown(Doubt::Timeout)),
         }
     }
 
@@ -309,6 +342,8 @@ impl Run {
 enum Stop {
     Refused(Refusal),
     Unknown(Doubt),
+    /// A request stayed unanswered.
+    Silent,
 }
 
 impl<T> From<Stop> for Outcome<T> {
@@ -316,6 +351,7 @@ impl<T> From<Stop> for Outcome<T> {
         match stop {
             Stop::Refused(refusal) => Self::Refused(refusal),
             Stop::Unknown(doubt) => Self::Unknown(doubt),
+            Stop::Silent => Self::Unknown(Doubt::Timeout),
         }
     }
 }

@@ -29,7 +29,7 @@ fn ipmitool(bench: &BmcBench, arguments: &str) -> String {
 }
 
 fn order() -> OffOrder {
-    OffOrder { expected: Expected::Unknown, deadline: PATIENCE }
+    OffOrder { expected: Expected::Unknown, deadline: PATIENCE, answer: PATIENCE }
 }
 
 async fn agree(maker: Maker) {

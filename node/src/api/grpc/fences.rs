@@ -34,7 +34,8 @@ pub(super) async fn test<E: Environment>(node: &Node<E>, host: &HostId) -> Resul
         let mut devices = Vec::new();
         for device in &level.devices {
             let expected = Expected::of(device.identity, reported);
-            let order = OffOrder { expected, deadline: settings.device_deadline.into() };
+            let deadline = settings.device_deadline.into();
+            let order = OffOrder { expected, deadline, answer: deadline };
             devices.push(read_device(node, host, device, order).await);
         }
         levels.push(pb::LevelTest { devices });

@@ -99,7 +99,8 @@ impl FenceSession for Scripted {
 }
 
 fn order() -> OffOrder {
-    OffOrder { expected: Expected::IfNamed(MACHINE), deadline: Duration::from_secs(60) }
+    let deadline = Duration::from_secs(60);
+    OffOrder { expected: Expected::IfNamed(MACHINE), deadline, answer: deadline }
 }
 
 /// Runs the whole script, and returns the outcome and the moments.
@@ -235,6 +236,62 @@ async fn a_driver_that_overruns_is_held_to_the_deadline() {
         assert_eq!(run(&script, true).await.0, Outcome::Unknown(Doubt::Timeout), "{script:?}");
         assert_eq!(started.elapsed(), order().deadline, "{script:?}");
     }
+}
+
+/// Runs the whole script with ten seconds for an answer; `permits` are the answers when leave is asked for.
+async fn run_with_silence(script: &[Line], permits: &[bool]) -> (Outcome<OffProof>, Vec<(Moment, u64)>) {
+    let device = Scripted::new(script);
+    let (mut moments, mut permits) = (Vec::new(), permits.iter().copied());
+    let order = OffOrder { answer: CALL * 10, ..order() };
+    let permit = || {
+        let next = permits.next().expect("leave is asked for once per order");
+        async move { next }
+    };
+    let outcome = ensure_off(&device, order, permit, |moment, after| moments.push((moment, after.as_secs()))).await;
+    assert_eq!(device.left(), [], "the whole script was played");
+    assert_eq!(permits.next(), None, "leave was asked for before each order");
+    (outcome, moments)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lost_answer_to_the_order_costs_one_answers_time_and_no_second_order() {
+    use Line::{Closes, Hangs, Names, Open, Reads};
+    let off = [Open, Names(Some(MACHINE)), Reads(Power::Off), Closes];
+    let script = [&[Open, Names(Some(MACHINE)), Reads(Power::On), Hangs, Closes][..], &off, &off].concat();
+    let proof = OffProof {
+        ordered: true,
+        identity: IdentityCheck::Matched,
+        order_sent_after: Some(CALL * 3),
+        first_off_after: CALL * 16,
+        confirmed_after: CALL * 19,
+    };
+    let moments = vec![(Moment::OffSent, 3), (Moment::OffRead, 16), (Moment::OffConfirmed, 19)];
+    assert_eq!(run_with_silence(&script, &[true]).await, (Outcome::Observed(proof), moments));
+}
+
+#[tokio::test(start_paused = true)]
+async fn off_is_sent_again_only_after_on_was_read_again_and_under_a_permit_that_still_lives() {
+    use Line::{Closes, Hangs, Names, Open, Reads, TakesOff};
+    let silent = [Open, Names(Some(MACHINE)), Reads(Power::On), Hangs, Closes];
+    let taken = [Open, Names(Some(MACHINE)), Reads(Power::On), TakesOff, Reads(Power::Off), Closes];
+    let off = [Open, Names(Some(MACHINE)), Reads(Power::Off), Closes];
+    let (outcome, moments) = run_with_silence(&[&silent[..], &taken, &off].concat(), &[true, true]).await;
+    assert!(matches!(outcome, Outcome::Observed(OffProof { ordered: true, .. })), "{outcome:?}");
+    let sent: Vec<u64> = moments.iter().filter(|(moment, _)| *moment == Moment::OffSent).map(|(_, at)| *at).collect();
+    assert_eq!(sent, [3, 16]);
+
+    let on = [Open, Names(Some(MACHINE)), Reads(Power::On), Closes];
+    let (outcome, moments) = run_with_silence(&[&silent[..], &on].concat(), &[true, false]).await;
+    assert_eq!((outcome, moments), (Outcome::Refused(Refusal::PermitEnded), vec![(Moment::OffSent, 3)]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_asked_again_a_few_times_and_not_beyond_the_deadline() {
+    use Line::Hangs;
+    let started = tokio::time::Instant::now();
+    // Half of what is left each time, at least ten seconds, and at last the rest: 30, 15, 10 and 5.
+    assert_eq!(run_with_silence(&vec![Hangs; 4], &[]).await, (Outcome::Unknown(Doubt::Timeout), Vec::new()));
+    assert_eq!(started.elapsed(), order().deadline);
 }
 
 #[tokio::test(start_paused = true)]
