@@ -5,7 +5,8 @@ use std::fmt::Debug;
 
 use prost::Message;
 use quorumfence_machine::{
-    Action, AgentReport, Answer, Holder, InstanceState, Order, Outcome, Power, Record, RecordKey, Rejected, Reply,
+    Action, AgentFacts, AgentReport, Answer, Holder, InstanceState, Order, Outcome, Power, Record, RecordKey, Rejected,
+    Reply,
 };
 use quorumfence_proto::convert::{
     self, decode_command, decode_record, encode_command, encode_record, record_key_bytes,
@@ -88,6 +89,14 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         system_uuid: Some(MACHINE),
         memory_mib: 196_608,
         instances: samples::instance_reports(),
+        cannot_refuse: true,
+    });
+    check::<_, pb::AgentFacts>(AgentFacts {
+        boot: BOOT,
+        system_uuid: None,
+        memory_mib: 196_608,
+        running: BTreeSet::from([INSTANCE]),
+        cannot_refuse: true,
     });
     for action in [Action::Start { definition: "<domain/>".into() }, Action::Stop] {
         check::<_, pb::Order>(Order { token: TOKEN, instance: INSTANCE, boot: BOOT, action });

@@ -2,6 +2,8 @@
 //!
 //! The first cut is always the same: certainly not executed, or unknown.
 
+use std::collections::BTreeSet;
+
 use quorumfence_machine::{ControllerId, LogIndex, Rejected};
 use quorumfence_storage as storage;
 
@@ -106,6 +108,17 @@ pub enum MembershipError {
     /// Without it nobody could decide anything.
     #[error("{0} is the only voter; add another one first")]
     LastVoter(ControllerId),
+    /// Without it those who still vote would have no majority that answers.
+    #[error(
+        "without {id} no majority of the voters would answer, since {} is silent; bring it back, or take its vote first",
+        listed(.silent)
+    )]
+    LosesQuorum {
+        /// The voter that is to leave.
+        id: ControllerId,
+        /// The other voters that do not answer.
+        silent: BTreeSet<ControllerId>,
+    },
     /// Whoever votes does not leave.
     #[error("{0} votes; demote it first")]
     StillVotes(ControllerId),
@@ -177,6 +190,10 @@ impl From<HandleError> for CallError {
 
 fn hint(leader: Option<&Peer>) -> String {
     leader.map_or_else(String::new, |leader| format!("; the last known leader is {leader}"))
+}
+
+fn listed(controllers: &BTreeSet<ControllerId>) -> String {
+    controllers.iter().map(ControllerId::to_string).collect::<Vec<_>>().join(" and ")
 }
 
 /// The place of a change in the log, and the answer of the machine.

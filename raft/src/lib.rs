@@ -38,5 +38,5 @@ pub use openraft_rt_tokio::TokioRuntime;
 pub use options::Options;
 pub use point::{Point, UnknownPoint};
 pub use quorumfence_storage::{Expect, Fatal, Folder, Identity, Kv, Rocks, SnapshotFiles};
-pub use replica::{Follower, Leadership, Passage, Replica, Said, Setup, Status, Witness};
+pub use replica::{Follower, Leadership, Members, Passage, Replica, Said, Setup, Status, Witness};
 pub use types::{Peer, Term};

@@ -60,6 +60,9 @@ impl<E: Environment> Replica<E> {
     }
 
     /// Takes a voter's vote away; it stays as a learner. Idempotent.
+    ///
+    /// Refused where those who would still vote have no majority that answers: the change could never be committed, and
+    /// nothing else behind it.
     pub async fn demote(&self, id: ControllerId) -> Result<LogIndex, MembershipError> {
         self.require_lead()?;
         let stored = self.members();
@@ -67,15 +70,19 @@ impl<E: Environment> Replica<E> {
         if membership.get_node(&id.0).is_none() {
             return Err(MembershipError::UnknownController(id));
         }
-        if id == self.id() {
-            return Err(MembershipError::Leads(id));
-        }
-        let voters: BTreeSet<u64> = membership.voter_ids().collect();
-        if !voters.contains(&id.0) {
+        let mut voters: BTreeSet<u64> = membership.voter_ids().collect();
+        if !voters.remove(&id.0) {
             return Ok(place(&stored));
         }
-        if voters.len() == 1 {
+        if voters.is_empty() {
             return Err(MembershipError::LastVoter(id));
+        }
+        let silent = self.silent(&voters);
+        if 2 * (voters.len() - silent.len()) <= voters.len() {
+            return Err(MembershipError::LosesQuorum { id, silent });
+        }
+        if id == self.id() {
+            return Err(MembershipError::Leads(id));
         }
         self.written(self.raft().change_membership(ChangeMembers::RemoveVoters(BTreeSet::from([id.0])), true)).await
     }
@@ -130,6 +137,13 @@ impl<E: Environment> Replica<E> {
             return Ok(());
         }
         Err(MembershipError::NotLeader(leadership.leader.filter(|leader| leader.id != self.id())))
+    }
+
+    /// Returns which of the voters do not answer this leader.
+    fn silent(&self, voters: &BTreeSet<u64>) -> BTreeSet<ControllerId> {
+        let answering = self.answering();
+        let answers = |id: &ControllerId| *id == self.id() || answering.contains(id);
+        voters.iter().map(|id| ControllerId(*id)).filter(|id| !answers(id)).collect()
     }
 
     fn members(&self) -> StoredMembership {

@@ -3,6 +3,7 @@
 mod ask;
 mod handle;
 mod leadership;
+mod members;
 mod start;
 mod state_machine;
 mod status;
@@ -17,6 +18,7 @@ use quorumfence_storage::{Expect, Fatal, Identity};
 use tokio::sync::watch;
 
 pub use leadership::Leadership;
+pub use members::Members;
 pub use status::{Follower, Status};
 pub use witness::{Passage, Said, Witness};
 

@@ -80,6 +80,12 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How often a request is sent before its client gives up.
 const ATTEMPTS_MAX: u32 = 4;
 
+/// After so many calls somebody looks who the controllers are.
+const CALLS_PER_LOOK: u64 = 16;
+
+/// A look takes no longer.
+const LOOK: Duration = Duration::from_millis(1500);
+
 /// Runs the clients until their time is over, and returns what they wrote down.
 ///
 /// # Errors
@@ -179,6 +185,9 @@ impl Client {
     async fn work(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::SeqCst) {
             let call = self.ledger.calls.fetch_add(1, Ordering::SeqCst);
+            if call.is_multiple_of(CALLS_PER_LOOK) {
+                self.follow().await;
+            }
             let errand = self.board.errand(call, &mut self.chance);
             if self.run(call, errand).await.is_break() {
                 // Who has given up is in no hurry to ask again.
@@ -188,15 +197,21 @@ impl Client {
         }
     }
 
+    /// Looks who the controllers are, for they change.
+    async fn follow(&mut self) {
+        if let Some(controller) = self.chance.pick(&self.cluster.controllers()).copied() {
+            // One that does not answer says nothing about the others.
+            drop(self.cluster.follow(controller, LOOK).await);
+        }
+    }
+
     /// Makes one call; breaks when nobody knows what became of it.
     async fn run(&mut self, call: u64, errand: Errand) -> ControlFlow<()> {
         let Errand { object, operation, effect, ask } = errand;
         let begins = Step::Invoke { call, object: object.clone(), operation: operation.clone(), effect };
         self.ledger.write(self.number, begins);
         let mut in_doubt = false;
-        // FIXME: a join that is sent again is refused once its token is used up and another token was created, although
-        // its first sending was admitted: the controller asks for the token before it looks for the request.
-        let sent_once = operation == Operation::Peek || operation == Operation::Use;
+        let sent_once = operation == Operation::Peek;
         for _ in 0..if sent_once { 1 } else { ATTEMPTS_MAX } {
             let limit = Duration::from_millis(self.chance.between(150, 2500));
             match self.attempt(call, &ask, limit).await {

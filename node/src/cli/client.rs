@@ -19,7 +19,7 @@ use tonic::{Code, Response, Status};
 use super::{Exit, Failure};
 use crate::cluster::identity::Peer;
 use crate::cluster::operator::Context;
-use crate::wiring::dial::connect;
+use crate::wiring::dial::{NotConnected, connect};
 
 /// A controller that does not take a connection in this time is passed over.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
@@ -221,7 +221,7 @@ impl Client {
                      that this machine can reach it"
                 ),
             ),
-            (true, Purpose::Change) if asked.values().any(|status| status.code() == Code::DeadlineExceeded) => (
+            (true, Purpose::Change) if asked.values().any(is_unclear) => (
                 Exit::TimedOut,
                 format!(
                     "cluster {cluster} did not answer for good in time; the change may or may not be made. Look at \
@@ -294,13 +294,55 @@ fn verdict(status: &Status) -> Verdict {
     }
 }
 
-/// Returns whether a failure is one of the connection: the controller said nothing.
+/// Returns whether no connection was made, so that the controller cannot have heard the request.
+///
+/// A connection that was lost later is another matter, also where tonic calls it unavailable: when keep-alives go
+/// unanswered, the request may be under way or done.
 fn was_not_sent(status: &Status) -> bool {
-    status.code() == Code::Unavailable && status.source().is_some()
+    let causes = std::iter::successors(status.source(), |&cause| cause.source());
+    let mut causes = causes.map(|cause| cause.is::<NotConnected>() || cause.is::<tonic::ConnectError>());
+    status.code() == Code::Unavailable && causes.any(|is_of_the_connection| is_of_the_connection)
+}
+
+/// Returns whether the request may have been heard although nothing was answered: in time, or before the connection broke.
+fn is_unclear(status: &Status) -> bool {
+    status.code() == Code::DeadlineExceeded || (status.source().is_some() && !was_not_sent(status))
 }
 
 /// The words of a status and the deepest cause, which is the one that helps.
 fn told(status: &Status) -> String {
     let deepest = std::iter::successors(status.source(), |&cause| cause.source()).last();
     deepest.map_or_else(|| status.message().to_string(), |cause| format!("{} ({cause})", status.message()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::wiring::dial::unreachable;
+
+    fn unavailable(source: Option<Arc<dyn Error + Send + Sync>>) -> Status {
+        let mut status = Status::unavailable("it cannot be reached");
+        if let Some(source) = source {
+            status.set_source(source);
+        }
+        status
+    }
+
+    #[test]
+    fn only_a_connection_that_was_never_made_shows_that_nothing_was_done() {
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let never_made =
+            [unreachable(refused()), unavailable(Some(Arc::new(tonic::ConnectError(Box::new(refused())))))];
+        for status in never_made {
+            assert_eq!((was_not_sent(&status), is_unclear(&status)), (true, false), "{status:?}");
+        }
+        // What tonic makes of keep-alives that nobody answered: the request may be under way.
+        let lost = unavailable(Some(Arc::new(io::Error::from(io::ErrorKind::TimedOut))));
+        assert_eq!((was_not_sent(&lost), is_unclear(&lost)), (false, true));
+        let own_word = unavailable(None);
+        assert_eq!((was_not_sent(&own_word), is_unclear(&own_word)), (false, false));
+    }
 }

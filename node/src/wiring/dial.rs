@@ -13,9 +13,14 @@ const KEEP_ALIVE_INTERVAL: Duration = Duration::from_secs(5);
 /// A connection that does not answer in this time is given up.
 const KEEP_ALIVE_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// No connection was made: nothing was sent.
+#[derive(Debug, thiserror::Error)]
+#[error(transparent)]
+pub struct NotConnected(Box<dyn std::error::Error + Send + Sync>);
+
 /// Opens a connection to `host:port` within `limit`.
 ///
-/// A failure is `Unavailable` and has a source: nothing was sent.
+/// A failure is `Unavailable` with [`NotConnected`] as its source.
 pub async fn connect(address: &str, tls: ClientTlsConfig, limit: Duration) -> Result<Channel, Status> {
     let endpoint = Endpoint::from_shared(format!("https://{address}"))
         .and_then(|endpoint| endpoint.tls_config(tls))
@@ -30,8 +35,8 @@ pub async fn connect(address: &str, tls: ClientTlsConfig, limit: Duration) -> Re
     }
 }
 
-fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> Status {
+pub(crate) fn unreachable(error: impl std::error::Error + Send + Sync + 'static) -> Status {
     let mut status = Status::unavailable("it cannot be reached");
-    status.set_source(Arc::new(error));
+    status.set_source(Arc::new(NotConnected(Box::new(error))));
     status
 }

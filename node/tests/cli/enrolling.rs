@@ -105,8 +105,9 @@ fn an_enrolled_host_whose_bmc_names_its_machine_is_admitted() {
     let votes = &lab.items(&["explain", "host", "host1"])[0]["host"]["votes"];
     assert_eq!((&votes[0]["controller"], &votes[0]["verdict"]), (&json!(1), &json!("alive")));
     let refused = lab.run(&["host", "confirm-dead", "host1", "--reason", "x", "--yes"]);
-    let expected = "error: host host1 is not lost: the quorum sees no reason to call it dead. Fence it or wait until \
-                    'quorumfence host show host1' says lost\n";
+    let expected = "error: host host1 is not lost: the quorum sees no reason to call it dead. 'quorumfence explain host \
+                    host1' shows who hears it; if it must not run, switch it off by hand and wait until 'quorumfence host \
+                    show host1' says lost\n";
     assert_eq!(refused, failed(4, expected));
 }
 

@@ -1,8 +1,18 @@
 //! Who is let in, and who is not.
 
+use std::time::Duration;
+
+use quorumfence_machine::{JoinTokenId, Rejected};
 use quorumfence_node::cluster::directory::AgentDirectory;
+use quorumfence_node::cluster::identity::PendingIdentity;
 use quorumfence_node::cluster::operator::Context;
+use quorumfence_node::cluster::pin::fetch_authority;
+use quorumfence_node::cluster::token::JoinToken;
+use quorumfence_node::wiring::dial::connect;
+use quorumfence_proto::pb::join_client::JoinClient;
+use quorumfence_proto::{pb, status};
 use serde_json::{Value, json};
+use tonic::Status;
 
 use super::lab::{Lab, Ran, failed, free_address, write};
 
@@ -206,6 +216,25 @@ fn an_agent_that_joined_is_listed_as_new() {
     lab.eventually(&["-o", "json", "host", "list"], |ran| ran.out.contains("\"attending\": true"));
     let host = &lab.items(&["host", "list"])[0];
     assert_eq!((&host["name"], &host["state"], &host["segment"]), (&json!("host1"), &json!("new"), &json!(null)));
+    assert_eq!((&host["laboratory"], &host["cannotRefuse"]), (&json!(false), &json!(false)));
+
+    let second = lab.run(&["agent", "run", "--config", "a1/agent.toml"]);
+    assert_eq!((second.code, second.err.contains("another agent runs in ")), (1, true), "{second:?}");
+}
+
+#[test]
+fn an_agent_that_says_it_is_a_laboratorys_is_not_let_in() {
+    let (mut lab, known) = Lab::with_one_controller();
+    let token = token(&lab, &["--role", "agent"]);
+    assert_eq!(join_agent(&lab, &token, &known, "host1", "a1").code, 0);
+    let config = lab.path("a1/agent.toml");
+    let text = std::fs::read_to_string(&config).expect("it was written");
+    write(&config, &text.replace("laboratory = false", "laboratory = true"));
+    lab.start(&["agent", "run", "--config", "a1/agent.toml"], "a1");
+    let said = |wanted: &str| std::fs::read_to_string(lab.path("a1.log")).is_ok_and(|log| log.contains(wanted));
+    lab.eventually(&["host", "list"], |_| said("this controller is no laboratory's, so the host is not heard"));
+    assert!(said("holds this agent at any step"), "it warned at its start");
+    assert_eq!(lab.items(&["host", "list"])[0]["heartbeatAgeMs"], json!(null));
 }
 
 #[test]
@@ -222,4 +251,46 @@ fn a_token_is_not_used_up_for_a_configuration_that_cannot_be_written() {
                     this one away\n";
     assert_eq!(join("operator.toml"), failed(7, expected));
     assert_eq!(join("agent.toml").code, 0);
+}
+
+async fn send(known: &str, token: &JoinToken, request: pb::JoinRequest) -> Result<pb::JoinReply, Status> {
+    let limit = Duration::from_secs(20);
+    let pinned = fetch_authority(known, token.authority, limit).await.expect("a controller");
+    let channel = connect(known, pinned.client_tls(), limit).await?;
+    JoinClient::new(channel).join(request).await.map(tonic::Response::into_inner)
+}
+
+#[tokio::test]
+async fn a_join_that_is_sent_again_gets_its_first_answer_although_its_token_is_used_up_and_gone() {
+    let (lab, known) = Lab::with_one_controller();
+    let token: JoinToken = token(&lab, &["--role", "agent"]).parse().expect("a token");
+    let (key, other_key) = (PendingIdentity::generate().expect("a key"), PendingIdentity::generate().expect("a key"));
+    let request = pb::JoinRequest {
+        request: vec![7; 16],
+        token: token.id.to_string(),
+        secret: token.expose_secret().into(),
+        csr_pem: key.request_pem().into(),
+        joiner: Some(pb::Joiner { kind: Some(pb::joiner::Kind::Agent("host1".into())) }),
+    };
+    let first = send(&known, &token, request.clone()).await.expect("it is let in");
+    // Whoever creates a token sweeps out those that are used up.
+    lab.must(&["token", "create", "--role", "agent"]);
+    let again = send(&known, &token, request.clone()).await.expect("it was let in");
+    assert_eq!((again.peers, again.cluster), (first.peers, first.cluster));
+    assert!(again.certificate_pem.starts_with("-----BEGIN CERTIFICATE-----"));
+
+    let refused =
+        status::Detail::Rejected(Rejected::JoinToken(token.id.to_string().parse::<JoinTokenId>().expect("an id")));
+    let strangers = [
+        pb::JoinRequest { secret: "0".repeat(request.secret.len()), ..request.clone() },
+        pb::JoinRequest { csr_pem: other_key.request_pem().into(), ..request.clone() },
+        pb::JoinRequest { request: vec![8; 16], ..request.clone() },
+    ];
+    for stranger in strangers {
+        let answer = send(&known, &token, stranger).await.expect_err("it has no token");
+        assert_eq!(status::detail(&answer).as_ref(), Some(&refused));
+    }
+    let events = lab.items(&["event", "list"]);
+    let joined = events.as_array().expect("a list").iter().filter(|event| event["message"] == "agent of host1 joined");
+    assert_eq!(joined.count(), 1);
 }

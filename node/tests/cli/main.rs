@@ -5,4 +5,5 @@ mod enrolling;
 mod founding;
 mod joining;
 mod lab;
+mod members;
 mod operating;

@@ -105,12 +105,13 @@ impl TryFrom<pb::Host> for Host {
 
 impl From<AgentFacts> for pb::AgentFacts {
     fn from(facts: AgentFacts) -> Self {
-        let AgentFacts { boot, system_uuid, memory_mib, running } = facts;
+        let AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse } = facts;
         Self {
             boot: boot.0.into(),
             system_uuid: system_uuid.map(|uuid| uuid.0.into()),
             memory_mib,
             running: running.into_iter().map(|id| id.0.into()).collect(),
+            cannot_refuse,
         }
     }
 }
@@ -118,13 +119,14 @@ impl From<AgentFacts> for pb::AgentFacts {
 impl TryFrom<pb::AgentFacts> for AgentFacts {
     type Error = Error;
     fn try_from(message: pb::AgentFacts) -> Result<Self, Error> {
-        let pb::AgentFacts { boot, system_uuid, memory_mib, running } = message;
+        let pb::AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse } = message;
         let running = each(running, "running", |id| Ok(InstanceId(uuid(id, "")?)))?;
         Ok(Self {
             boot: BootId(uuid(boot, "boot")?),
             system_uuid: optional_uuid(system_uuid, "system_uuid")?.map(SystemUuid),
             memory_mib,
             running: BTreeSet::from_iter(sorted(running, "running")?),
+            cannot_refuse,
         })
     }
 }

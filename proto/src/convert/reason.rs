@@ -25,7 +25,6 @@ impl From<Reason> for pb::Reason {
                 Kind::WaitsForHeartbeats(WaitsForHeartbeats { heard, needed })
             }
             Reason::NeedsHuman { token } => Kind::NeedsHuman(token.0.0),
-            Reason::EvacuationDisabled => Kind::EvacuationDisabled(pb::Unit {}),
             Reason::ProofNotEnough { proof } => Kind::ProofNotEnough(proof.into()),
             Reason::Parked { instances, why } => Kind::Parked(Parked { instances, why: Some(why.into()) }),
         };
@@ -53,7 +52,6 @@ impl TryFrom<pb::Reason> for Reason {
                 Self::WaitsForHeartbeats { heard, needed }
             }
             Kind::NeedsHuman(token) => Self::NeedsHuman { token: Token(LogIndex(token)) },
-            Kind::EvacuationDisabled(pb::Unit {}) => Self::EvacuationDisabled,
             Kind::ProofNotEnough(proof) => Self::ProofNotEnough { proof: required(Some(proof), "proof_not_enough")? },
             Kind::Parked(Parked { instances, why }) => Self::Parked { instances, why: required(why, "parked.why")? },
         })

@@ -100,7 +100,7 @@ pub(crate) fn verdicts() -> [Verdict; 6] {
 fn hosts() -> Vec<Change> {
     let report = |system_uuid, instances| Change::AgentReport {
         host: host(),
-        report: AgentReport { boot: BOOT, system_uuid, memory_mib: 196_608, instances },
+        report: AgentReport { boot: BOOT, system_uuid, memory_mib: 196_608, instances, cannot_refuse: false },
     };
     let numbered = verdicts().into_iter().zip(evidences().into_iter().cycle());
     let votes = numbered.map(|(verdict, evidence)| Vote { host: host(), verdict, evidence }).collect();

@@ -99,6 +99,7 @@ fn hosts() -> Vec<Host> {
             system_uuid: Some(MACHINE),
             memory_mib: 196_608,
             running: BTreeSet::from([INSTANCE, OTHER_INSTANCE]),
+            cannot_refuse: false,
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
         state: HostState::Up { boot: BOOT },

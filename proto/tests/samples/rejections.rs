@@ -39,7 +39,6 @@ names!(Reason, REASON_NAMES, reason_name, {
     WaitsForInstances => "waits_for_instances",
     WaitsForHeartbeats => "waits_for_heartbeats",
     NeedsHuman => "needs_human",
-    EvacuationDisabled => "evacuation_disabled",
     ProofNotEnough => "proof_not_enough",
     Parked => "parked",
 });
@@ -96,7 +95,6 @@ pub(crate) fn reasons() -> Vec<(String, Reason)> {
         Reason::WaitsForInstances { left: 7 },
         Reason::WaitsForHeartbeats { heard: 1, needed: 2 },
         Reason::NeedsHuman { token: TOKEN },
-        Reason::EvacuationDisabled,
     ];
     reasons.extend(proofs().into_iter().map(|proof| Reason::ProofNotEnough { proof }));
     reasons.extend(parkings().into_iter().map(|why| Reason::Parked { instances: 4, why }));

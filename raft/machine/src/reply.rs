@@ -82,7 +82,7 @@ pub enum Rejected {
     },
     /// The host is alive to at least one controller, or not lost.
     #[error(
-        "host {0} is not lost: the quorum sees no reason to call it dead. Fence it or wait until 'quorumfence host show {0}' says lost"
+        "host {0} is not lost: the quorum sees no reason to call it dead. 'quorumfence explain host {0}' shows who hears it; if it must not run, switch it off by hand and wait until 'quorumfence host show {0}' says lost"
     )]
     HostLives(HostId),
     /// The voter is not a voter.

@@ -140,6 +140,11 @@ impl State {
         self.fences.values()
     }
 
+    /// Returns what a request was answered, while its answer is kept.
+    pub fn answered(&self, request: &RequestId) -> Option<&StoredReply> {
+        self.requests.get(request)
+    }
+
     /// Returns the kept events from number `first` on.
     pub fn events_from(&self, first: u64) -> impl Iterator<Item = &EventRecord> {
         self.events.range(first..)

@@ -13,6 +13,7 @@ use quorumfence_proto::pb;
 use quorumfence_storage::{Change, Error, Loaded, Records, Snapshots};
 use tokio::sync::watch;
 
+use super::Members;
 use crate::codec::{
     log_id_from_pb, log_id_to_pb, row_from_value, row_to_stored, snapshot, stored_membership_from_pb,
     stored_membership_to_pb,
@@ -29,12 +30,18 @@ pub(crate) struct Shared {
     state: RwLock<State>,
     applied: watch::Sender<LogIndex>,
     events: watch::Sender<u64>,
+    members: watch::Sender<Members>,
 }
 
 impl Shared {
-    pub(super) fn new(state: State, applied: LogIndex) -> Self {
+    pub(super) fn new(state: State, applied: LogIndex, members: Members) -> Self {
         let newest = newest_event(&state, 0);
-        Self { state: RwLock::new(state), applied: watch::Sender::new(applied), events: watch::Sender::new(newest) }
+        Self {
+            state: RwLock::new(state),
+            applied: watch::Sender::new(applied),
+            events: watch::Sender::new(newest),
+            members: watch::Sender::new(members),
+        }
     }
 
     pub(crate) fn read<T>(&self, look: impl FnOnce(&State) -> T) -> T {
@@ -47,6 +54,10 @@ impl Shared {
 
     pub(crate) fn events(&self) -> watch::Receiver<u64> {
         self.events.subscribe()
+    }
+
+    pub(crate) fn members(&self) -> Members {
+        self.members.borrow().clone()
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
@@ -95,7 +106,8 @@ impl<E: Environment> StateMachine<E> {
         };
         let (applied, membership) = position(&loaded)?;
         let rows = loaded.records.iter().map(|record| row_from_value(&record.value)).collect::<Result<Vec<_>, _>>()?;
-        let shared = Arc::new(Shared::new(State::from_records(rows), index(applied.as_ref())));
+        let members = Members::of(&membership);
+        let shared = Arc::new(Shared::new(State::from_records(rows), index(applied.as_ref()), members));
         Ok(Self { shared, records, snapshots, applied, membership, witness })
     }
 
@@ -147,6 +159,9 @@ impl<E: Environment> StateMachine<E> {
             }
         }
         self.records.commit(change).await?;
+        if members_changed {
+            self.shared.members.send_replace(Members::of(&self.membership));
+        }
         self.shared.publish(index(Some(applied)));
         Ok(())
     }
@@ -216,6 +231,7 @@ impl<E: Environment> RaftStateMachine<Config<E>> for StateMachine<E> {
         }
         self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.shared.members.send_replace(Members::of(&self.membership));
         self.shared.publish(index(self.applied.as_ref()));
         Ok(())
     }

@@ -1,7 +1,9 @@
 //! How the replica is doing, for people.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
+use openraft::Instant;
 use openraft::async_runtime::watch::WatchReceiver;
 use quorumfence_machine::{ControllerId, LogIndex};
 
@@ -50,6 +52,20 @@ pub struct Follower {
 }
 
 impl<E: Environment> Replica<E> {
+    /// Returns the members that answered this leader within its lease, without itself; nobody where it does not lead.
+    /// Must be called inside the environment's runtime, whose clock it reads.
+    pub fn answering(&self) -> BTreeSet<ControllerId> {
+        let lease = Duration::from(self.inner.options.election_max);
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let answered = metrics
+            .heartbeat
+            .iter()
+            .flatten()
+            .filter(|(id, at)| **id != self.inner.me.0 && at.as_ref().is_some_and(|at| at.elapsed() < lease));
+        answered.map(|(id, _)| ControllerId(*id)).collect()
+    }
+
     /// Returns how this replica is doing.
     pub fn status(&self) -> Status {
         let leadership = self.inner.leadership.borrow().clone();

@@ -1,6 +1,9 @@
+use std::sync::atomic::Ordering;
+
 use quorumfence_machine::ControllerId;
 use quorumfence_raft::{MembershipError, Options, Peer};
 
+use crate::election::impatient;
 use crate::group::{Group, create, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -49,6 +52,7 @@ async fn a_voter_leaves_by_way_of_being_a_learner() {
     let leader = group.leader().await;
     let me = leader.id();
     let other = ControllerId(if me.0 == 3 { 2 } else { 3 });
+    eventually("both others have answered", || async { leader.answering().len() == 2 }).await;
     assert_eq!(leader.demote(me).await, Err(MembershipError::Leads(me)));
     assert_eq!(leader.demote(ControllerId(9)).await, Err(MembershipError::UnknownController(ControllerId(9))));
     assert_eq!(leader.remove(other).await, Err(MembershipError::StillVotes(other)));
@@ -63,4 +67,50 @@ async fn a_voter_leaves_by_way_of_being_a_learner() {
     assert_eq!(leader.remove(other).await, Ok(leader.status().members_at), "twice changes nothing");
     assert!(leader.status().learners.is_empty());
     create(leader, "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vote_is_not_taken_where_no_majority_would_answer() {
+    let mut group = Group::found(3).await;
+    let lead = group.agreed_leader().await;
+    let [silent, other] = [1, 2, 3].into_iter().filter(|id| *id != lead).collect::<Vec<_>>()[..] else { panic!() };
+    group.stop(silent).await;
+    let refused = MembershipError::LosesQuorum { id: ControllerId(other), silent: [ControllerId(silent)].into() };
+    let words = format!(
+        "without controller-{other} no majority of the voters would answer, since controller-{silent} is silent; bring \
+         it back, or take its vote first"
+    );
+    assert_eq!(refused.to_string(), words);
+    eventually("its silence is noticed", || async { group.replica(lead).answering() == [ControllerId(other)].into() })
+        .await;
+    assert_eq!(group.replica(lead).demote(ControllerId(other)).await, Err(refused));
+    group.replica(lead).demote(ControllerId(silent)).await.unwrap();
+    create(group.replica(lead), "after").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn members_that_may_be_taken_back_are_not_told_as_applied() {
+    let group = Group::found_with(2, impatient()).await;
+    let (leader, follower) = group.leader_and_follower().await;
+    let cut = &group.running[&leader].faults.appends_lost_to;
+    let leader = group.replica(leader);
+    eventually("the last change of members is applied", || async {
+        leader.applied_members().at == leader.status().members_at
+    })
+    .await;
+    let before = leader.applied_members();
+    assert_eq!(before.peers, [group.peer(1), group.peer(2)]);
+
+    cut.store(follower, Ordering::SeqCst);
+    let absent = Peer { id: ControllerId(9), address: "127.0.0.1:1".into() };
+    let added = leader.add_learner(absent.clone()).await;
+    assert!(added.is_err(), "no quorum answered: {added:?}");
+    assert_eq!(leader.status().learners, std::slice::from_ref(&absent), "its log has the entry");
+    assert_eq!(leader.applied_members(), before);
+
+    cut.store(0, Ordering::SeqCst);
+    eventually("the change is committed after all", || async { leader.applied_members().at > before.at }).await;
+    let after = leader.applied_members();
+    assert_eq!(after.at, leader.status().members_at);
+    assert_eq!(after.peers, [group.peer(1), group.peer(2), absent]);
 }

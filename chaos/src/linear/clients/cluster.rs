@@ -77,19 +77,27 @@ impl Cluster {
             return Err(Error::Stranger { address: address.into(), cluster, known });
         };
         let silent = |status: Status| Error::Silent { address: address.into(), why: told(&status) };
-        let limit = Duration::from_secs(10);
+        cluster.follow(id, Duration::from_secs(10)).await.map_err(silent)?;
+        Ok(cluster)
+    }
+
+    /// Learns from a controller who belongs to the cluster, and forgets everybody else.
+    ///
+    /// # Errors
+    /// The controller does not answer, or has no quorum behind it. Then nothing is learned.
+    pub(super) async fn follow(&mut self, id: ControllerId, limit: Duration) -> Result<(), Status> {
         let asked = async {
-            let mut client = cluster.client(id, limit).await?;
+            let mut client = self.client(id, limit).await?;
             client.status(pb::ReadRequest { local: false }).await
         };
-        let status = match tokio::time::timeout(limit, asked).await {
-            Ok(answered) => answered.map_err(silent)?.into_inner(),
-            Err(_) => return Err(silent(Status::deadline_exceeded("no answer in time"))),
+        let Ok(answered) = tokio::time::timeout(limit, asked).await else {
+            return Err(Status::deadline_exceeded("no answer in time"));
         };
-        let peers = status.members.into_iter().filter_map(|member| member.peer);
-        cluster.context.controllers = peers.map(|peer| (ControllerId(peer.id), peer.address)).collect();
-        cluster.channels.clear();
-        Ok(cluster)
+        let belongs = |member: &pb::Member| member.role() != pb::MemberRole::Outside;
+        let peers = answered?.into_inner().members.into_iter().filter(belongs).filter_map(|member| member.peer);
+        self.context.controllers = peers.map(|peer| (ControllerId(peer.id), peer.address)).collect();
+        self.channels.retain(|id, _| self.context.controllers.contains_key(id));
+        Ok(())
     }
 
     /// Returns what operators call the cluster.

@@ -1,9 +1,9 @@
 //! The face to agents.
 
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use futures_util::{Stream, StreamExt, future};
+use futures_util::{Stream, StreamExt, future, stream};
 use quorumfence_machine::{HostId, InstanceId};
 use quorumfence_proto::{convert, pb};
 use tonic::{Request, Response, Status, Streaming};
@@ -41,9 +41,13 @@ impl<E: Environment> pb::agent_server::Agent for Face<E> {
         if self.node.controller.replica().read(|state| state.host(&host).is_none()) {
             return Err(Status::permission_denied(format!("host {host} is not in the log; join it again")));
         }
-        let inbound = heard(host.clone(), request.into_inner());
+        let refused = Arc::new(OnceLock::new());
+        let lets_in = if self.node.laboratory { LetsIn::Everybody } else { LetsIn::RealHosts };
+        let inbound = heard(host.clone(), lets_in, Arc::clone(&refused), request.into_inner());
         let outbound = self.node.controller.attend(host, inbound);
-        Ok(Response::new(Box::pin(outbound.map(|message| Ok(message::controller_to_wire(message))))))
+        let outbound = outbound.map(|message| Ok(message::controller_to_wire(message)));
+        let last = stream::once(async move { refused.get().cloned() }).filter_map(future::ready).map(Err);
+        Ok(Response::new(Box::pin(outbound.chain(last))))
     }
 
     async fn holder(&self, request: Request<pb::HolderRequest>) -> Result<Response<pb::HolderReply>, Status> {
@@ -54,9 +58,34 @@ impl<E: Environment> pb::agent_server::Agent for Face<E> {
     }
 }
 
-/// What an agent says, until it says something that is not understood or its connection ends.
-fn heard(host: HostId, wire: Streaming<pb::AgentMessage>) -> impl Stream<Item = AgentMessage> + Send + 'static {
+/// Whose agents may attend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum LetsIn {
+    RealHosts,
+    Everybody,
+}
+
+/// What an agent says, until it says something that is not understood, it may not attend, or its connection ends. Why it
+/// may not is left in `refused`.
+fn heard<S>(
+    host: HostId,
+    lets_in: LetsIn,
+    refused: Arc<OnceLock<Status>>,
+    wire: S,
+) -> impl Stream<Item = AgentMessage> + Send + 'static
+where
+    S: Stream<Item = Result<pb::AgentMessage, Status>> + Send + 'static,
+{
     wire.map(move |message| match message.map(message::agent_from_wire) {
+        Ok(Ok(Some(AgentMessage::Beat(beat)))) if beat.laboratory && lets_in == LetsIn::RealHosts => {
+            let why = format!(
+                "the agent of {host} says 'laboratory = true', and this controller is no laboratory's, so the host is not \
+                 heard; take the line out of its configuration"
+            );
+            tracing::error!(%host, "{why}");
+            refused.get_or_init(|| Status::failed_precondition(why));
+            None
+        }
         Ok(Ok(message)) => Some(message),
         Ok(Err(error)) => {
             tracing::warn!(%host, %error, "an agent's message is not understood; its connection is closed");
@@ -69,4 +98,29 @@ fn heard(host: HostId, wire: Streaming<pb::AgentMessage>) -> impl Stream<Item = 
     })
     .take_while(|message| future::ready(message.is_some()))
     .filter_map(|message| future::ready(message.flatten()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::Beat;
+    use quorumfence_machine::{BootId, Millis};
+
+    async fn attend(laboratory: bool, lets_in: LetsIn) -> (usize, Option<String>) {
+        let beat = Beat { sequence: 1, boot: BootId([1; 16]), sent: Millis(1), lease_left: Millis(1), laboratory };
+        let wire = stream::iter(vec![Ok(message::agent_to_wire(AgentMessage::Beat(beat))); 3]);
+        let refused = Arc::new(OnceLock::new());
+        let heard = heard("host1".parse().unwrap(), lets_in, Arc::clone(&refused), wire).count().await;
+        (heard, refused.get().map(|status| status.message().to_owned()))
+    }
+
+    #[tokio::test]
+    async fn an_agent_of_a_laboratory_is_heard_by_a_laboratorys_controllers_only() {
+        assert_eq!(attend(false, LetsIn::RealHosts).await, (3, None));
+        assert_eq!(attend(false, LetsIn::Everybody).await, (3, None));
+        assert_eq!(attend(true, LetsIn::Everybody).await, (3, None));
+        let why = "the agent of host1 says 'laboratory = true', and this controller is no laboratory's, so the host is not \
+                   heard; take the line out of its configuration";
+        assert_eq!(attend(true, LetsIn::RealHosts).await, (0, Some(why.to_owned())));
+    }
 }

@@ -113,9 +113,18 @@ impl<E: Environment> pb::cluster_server::Cluster for Face<E> {
         members::promote(&self.node, id).await.map(Response::new)
     }
 
+    async fn member_demote(&self, request: Request<pb::MemberRequest>) -> Answer<pb::MutationReply> {
+        let by = caller::operator(&request)?;
+        let id = ControllerId(request.into_inner().controller);
+        tracing::info!(controller = %id, %by, "asked to take a voter's vote");
+        members::demote(&self.node, id).await.map(Response::new)
+    }
+
     async fn member_remove(&self, request: Request<pb::MemberRequest>) -> Answer<pb::MutationReply> {
-        caller::operator(&request)?;
-        Err(Status::unimplemented("this version cannot take a controller out of the cluster"))
+        let by = caller::operator(&request)?;
+        let id = ControllerId(request.into_inner().controller);
+        tracing::info!(controller = %id, %by, "asked to take a controller out of the cluster");
+        members::remove(&self.node, id).await.map(Response::new)
     }
 
     async fn token_create(&self, request: Request<pb::TokenCreateRequest>) -> Answer<pb::TokenCreateReply> {

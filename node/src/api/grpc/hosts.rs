@@ -59,6 +59,7 @@ fn host_report(host: Host, sight: &Glimpse, report: &Report) -> pb::HostReport {
         heartbeat_age_ms: sight.heartbeat_age.map(|age| age.0),
         lease_left_ms: sight.lease_left.map(|left| left.0),
         attending: sight.attending,
+        laboratory: sight.laboratory,
         readiness: sight.readiness.as_ref().map(|readiness| pb::Readiness {
             at_ms: readiness.at.0,
             fenceable_at_ms: readiness.fenceable_at.map(|at| at.0),

@@ -47,13 +47,21 @@ impl<E: Environment> pb::join_server::Join for Face<E> {
         let joiner: Joiner = convert::required(request.joiner.clone(), "joiner")?;
         convert::uuid(request.request.clone(), "request")?;
         let node = &self.node;
-        node.refuse_wrong_secret(&id, &request.secret).await?;
-        node.refuse_unsignable(&request.csr_pem, &joiner)?;
-        let change = Change::Join { id, secret_hash: SecretHash::of(&request.secret).0, joiner: joiner.clone() };
+        let bound = bound_request(&request);
         let replica = node.controller.replica();
-        let by = Actor::Controller(replica.id());
-        let (_, reply) =
-            replica.propose(by, Some(bound_request(&request)), change).await.map_err(refusal::of_proposal)?;
+        replica.linearizable().await.map_err(refusal::of_read)?;
+        let first = replica.read(|state| state.answered(&bound).map(|stored| stored.reply.clone()));
+        let reply = match first {
+            Some(reply) => reply.map_err(|rejected| status::rejected(&rejected))?,
+            None => {
+                node.refuse_wrong_secret(&id, &request.secret)?;
+                node.refuse_unsignable(&request.csr_pem, &joiner)?;
+                let secret_hash = SecretHash::of(&request.secret).0;
+                let change = Change::Join { id, secret_hash, joiner: joiner.clone() };
+                let by = Actor::Controller(replica.id());
+                replica.propose(by, Some(bound), change).await.map_err(refusal::of_proposal)?.1
+            }
+        };
         let peer = admitted(&joiner, reply)?;
         node.reply(&request.csr_pem, &peer).map(Response::new)
     }
@@ -62,10 +70,10 @@ impl<E: Environment> pb::join_server::Join for Face<E> {
 impl<E: Environment> Node<E> {
     /// Refuses a wrong secret before anything enters the log: whoever has no token must not fill it. Whether the
     /// token is still valid is decided by the log alone.
-    async fn refuse_wrong_secret(&self, id: &JoinTokenId, secret: &str) -> Result<(), Status> {
-        let replica = self.controller.replica();
-        replica.linearizable().await.map_err(refusal::of_read)?;
-        let known = replica
+    fn refuse_wrong_secret(&self, id: &JoinTokenId, secret: &str) -> Result<(), Status> {
+        let known = self
+            .controller
+            .replica()
             .read(|state| state.join_tokens().find(|token| token.id == *id).map(|token| SecretHash(token.secret_hash)));
         match known {
             Some(hash) if hash.matches(secret) => Ok(()),
@@ -113,8 +121,10 @@ impl<E: Environment> Node<E> {
 
 /// Returns the name of the request, bound to everything that it asks for.
 ///
-/// The log answers a name that it knows with its first answer and asks no token again. Were the name the caller's
-/// alone, one token could be used again under the same name for another host or another key.
+/// A name that the log knows gets its first answer and is asked for no token again: the token may be used up by it, and
+/// gone. Only whoever knows the secret and sends the same key again can say such a name, and its first sending was
+/// refused unless the secret matched the token. Were the name the caller's alone, one token could be used again under
+/// the same name for another host or another key.
 fn bound_request(request: &pb::JoinRequest) -> RequestId {
     let joiner = request.joiner.as_ref().map(prost::Message::encode_to_vec).unwrap_or_default();
     let mut hash = Sha256::new();

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use quorumfence_machine::{Controller, ControllerId, LogIndex};
-use quorumfence_proto::pb;
+use quorumfence_proto::{pb, status};
 use quorumfence_raft::{MembershipError, Peer, Status as RaftStatus};
 use tonic::Status;
 
@@ -14,9 +14,9 @@ use crate::environment::Environment;
 /// Returns every controller that joined, with what it does in Raft.
 pub(super) fn list<E: Environment>(node: &Node<E>) -> Vec<pb::Member> {
     let replica = node.controller.replica();
-    let status = replica.status();
+    let raft = replica.status();
     let joined: Vec<Controller> = replica.read(|state| state.controllers().cloned().collect());
-    joined.into_iter().map(|controller| member(&status, controller)).collect()
+    joined.into_iter().map(|controller| member(&raft, controller)).collect()
 }
 
 fn member(status: &RaftStatus, controller: Controller) -> pb::Member {
@@ -56,6 +56,24 @@ pub(super) async fn add<E: Environment>(node: &Node<E>, id: ControllerId) -> Res
 /// Makes a learner a voter.
 pub(super) async fn promote<E: Environment>(node: &Node<E>, id: ControllerId) -> Result<pb::MutationReply, Status> {
     done(node.controller.replica().promote(id).await)
+}
+
+/// Takes a voter's vote. A leader first hands over, and its successor is asked instead.
+pub(super) async fn demote<E: Environment>(node: &Node<E>, id: ControllerId) -> Result<pb::MutationReply, Status> {
+    let replica = node.controller.replica();
+    match replica.demote(id).await {
+        Err(MembershipError::Leads(_)) => {
+            replica.hand_over(None).await.map_err(refusal::of_membership)?;
+            let leader = replica.status().leader;
+            Err(status::not_leader(leader.as_ref().map(refusal::peer)))
+        }
+        changed => done(changed),
+    }
+}
+
+/// Takes a learner out of the cluster.
+pub(super) async fn remove<E: Environment>(node: &Node<E>, id: ControllerId) -> Result<pb::MutationReply, Status> {
+    done(node.controller.replica().remove(id).await)
 }
 
 fn done(changed: Result<LogIndex, MembershipError>) -> Result<pb::MutationReply, Status> {

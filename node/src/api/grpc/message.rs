@@ -18,6 +18,7 @@ pub(crate) fn agent_to_wire(message: AgentMessage) -> pb::AgentMessage {
             boot: beat.boot.0.to_vec(),
             sent_ms: beat.sent.0,
             lease_left_ms: beat.lease_left.0,
+            laboratory: beat.laboratory.then_some(true),
         }),
         AgentMessage::Report(report) => FromAgent::Report(Arc::unwrap_or_clone(report).into()),
         AgentMessage::Answer(answer) => FromAgent::Answer(answer.into()),
@@ -33,6 +34,7 @@ pub(crate) fn agent_from_wire(message: pb::AgentMessage) -> Result<Option<AgentM
             boot: BootId(convert::uuid(beat.boot, "heartbeat.boot")?),
             sent: Millis(beat.sent_ms),
             lease_left: Millis(beat.lease_left_ms),
+            laboratory: beat.laboratory.unwrap_or(false),
         })),
         Some(FromAgent::Report(report)) => Some(AgentMessage::Report(Arc::new(report.try_into()?))),
         Some(FromAgent::Answer(answer)) => Some(AgentMessage::Answer(answer.try_into()?)),
@@ -84,7 +86,8 @@ mod tests {
 
     #[test]
     fn messages_survive_the_wire() {
-        let beat = Beat { sequence: 7, boot: BootId([3; 16]), sent: Millis(9), lease_left: Millis(11) };
+        let (sent, lease_left) = (Millis(9), Millis(11));
+        let beat = Beat { sequence: 7, boot: BootId([3; 16]), sent, lease_left, laboratory: true };
         let answer = Answer {
             token: Token(LogIndex(5)),
             instance: InstanceId([1; 16]),

@@ -28,9 +28,10 @@ pub(super) fn of_membership(error: MembershipError) -> Status {
         MembershipError::NotLeader(leader) => status::not_leader(leader.as_ref().map(peer)),
         MembershipError::UnknownController(_) => Status::not_found(error.to_string()),
         MembershipError::NotCaughtUp { .. } | MembershipError::InProgress => Status::aborted(error.to_string()),
-        MembershipError::Leads(_) | MembershipError::LastVoter(_) | MembershipError::StillVotes(_) => {
-            Status::failed_precondition(error.to_string())
-        }
+        MembershipError::Leads(_)
+        | MembershipError::LastVoter(_)
+        | MembershipError::LosesQuorum { .. }
+        | MembershipError::StillVotes(_) => Status::failed_precondition(error.to_string()),
         MembershipError::OtherAddress { .. } => Status::already_exists(error.to_string()),
         MembershipError::Unknown(_) => Status::deadline_exceeded(error.to_string()),
         MembershipError::Stopped => stopping(),

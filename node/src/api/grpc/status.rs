@@ -16,7 +16,8 @@ pub(super) fn reply<E: Environment>(node: &Node<E>) -> pb::StatusReply {
         controller: raft.id.0,
         leader: raft.leader.as_ref().map(refusal::peer),
         term: raft.term.0,
-        applied: raft.applied.map_or(0, |index| index.0),
+        // Consensus tells of an entry a moment after the state shows it.
+        applied: raft.applied.max(state.cluster().map(|cluster| cluster.applied)).map_or(0, |index| index.0),
         members,
         hosts: Some(counts(state)),
         instances: count(state.instances()),

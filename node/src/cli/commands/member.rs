@@ -1,8 +1,10 @@
 //! `quorumfence member`: the controllers that decide.
 
 mod add;
+mod demote;
 mod list;
 mod promote;
+mod remove;
 
 use super::super::{Failure, Globals};
 
@@ -15,6 +17,10 @@ pub enum Verb {
     Add(add::Args),
     /// Make a learner a voter.
     Promote(promote::Args),
+    /// Make a voter a learner.
+    Demote(demote::Args),
+    /// Take a learner out of the cluster. Its id is never given again.
+    Remove(remove::Args),
 }
 
 impl Verb {
@@ -23,6 +29,8 @@ impl Verb {
             Self::List(args) => list::run(args, globals).await,
             Self::Add(args) => add::run(args, globals).await,
             Self::Promote(args) => promote::run(args, globals).await,
+            Self::Demote(args) => demote::run(args, globals).await,
+            Self::Remove(args) => remove::run(args, globals).await,
         }
     }
 }

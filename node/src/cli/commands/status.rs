@@ -129,7 +129,10 @@ fn text(status: &StatusView) -> String {
         lines.insert(2, ("storm brake", "CLOSED: too many fences; 'quorumfence arm' opens it".into()));
     }
     if status.laboratory {
-        lines.insert(0, ("laboratory", "YES: drivers that fence nothing real are allowed".into()));
+        lines.insert(
+            0,
+            ("laboratory", "YES: controllers may be held at any step, and simulated hosts are let in".into()),
+        );
     }
     let mut text = facts(&lines) + "\n" + &member_table(&status.members);
     if !status.fences.is_empty() {

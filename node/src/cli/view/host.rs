@@ -25,6 +25,10 @@ pub(in super::super) struct HostView {
     maintenance: Option<String>,
     agent_joined: bool,
     attending: bool,
+    /// Whether its agent is a laboratory's.
+    laboratory: bool,
+    /// Whether its agent's disk does not keep what it refuses.
+    cannot_refuse: bool,
     heartbeat_age_ms: Option<u64>,
     lease_left_ms: Option<u64>,
     readiness: Option<ReadinessView>,
@@ -100,6 +104,8 @@ impl HostView {
             maintenance: host.maintenance.map(|maintenance| maintenance.reason),
             agent_joined: host.agent_joined,
             attending: report.attending,
+            laboratory: report.laboratory,
+            cannot_refuse: host.agent.as_ref().is_some_and(|agent| agent.cannot_refuse),
             heartbeat_age_ms: report.heartbeat_age_ms,
             lease_left_ms: report.lease_left_ms,
             readiness: report.readiness.map(ReadinessView::from),
@@ -211,6 +217,15 @@ pub(in super::super) fn host_facts(host: &HostView) -> String {
         ("ping", dash(host.ping.as_ref())),
         ("health", dash(host.health.as_ref())),
     ];
+    if host.laboratory {
+        let words = "YES: its agent may be held at any step, and what it runs may be simulated";
+        lines.insert(0, ("laboratory", words.into()));
+    }
+    if host.cannot_refuse {
+        let words =
+            "NOT KEPT: it is given no instances, and starts that it refused stay open; look at its disk, or fence it";
+        lines.push(("refusals", words.into()));
+    }
     if host.levels.is_empty() {
         lines.push(("fencing", "no level: only a new boot or a person can prove this host dead".into()));
     } else {

@@ -50,8 +50,6 @@ pub enum Reason {
     WaitsForHeartbeats { heard: u32, needed: u32 },
     /// Every level was tried without a proof; a person is needed.
     NeedsHuman { token: Token },
-    /// The segment's evacuation is off.
-    EvacuationDisabled,
     /// The host's proof is of a class that the settings do not accept.
     ProofNotEnough { proof: Proof },
     /// An instance found no place.
@@ -97,7 +95,6 @@ impl fmt::Display for Reason {
                     "no fencing level proved it off (token {token}); power it off by hand, then 'quorumfence host confirm-dead'"
                 )
             }
-            Self::EvacuationDisabled => f.write_str("evacuation is switched off for its segment"),
             Self::ProofNotEnough { proof } => write!(f, "the settings do not accept this proof: {proof}"),
             Self::Parked { instances, why } => write!(f, "{instances} instance(s) parked: {why}"),
         }

@@ -3,6 +3,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use quorumfence_machine::{Actor, Change, ClusterId, Command, LogIndex, Settings, State, WallMillis};
 
 use super::*;
+use crate::replica::Members;
 
 #[derive(Clone, Default)]
 struct Hand(Arc<AtomicU64>);
@@ -36,7 +37,7 @@ fn shared_at(clock: u64) -> Shared {
     state.apply(LogIndex(1), &create).reply.unwrap();
     let change = Change::Arm { reason: "tested".into() };
     state.apply(LogIndex(2), &Command { clock: ClusterTime(clock), change, ..create }).reply.unwrap();
-    Shared::new(state, LogIndex(2))
+    Shared::new(state, LogIndex(2), Members::default())
 }
 
 #[test]
