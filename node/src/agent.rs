@@ -3,19 +3,22 @@
 //! ```text
 //! links ──Ack, Order──▶ machine::Agent ──AskHolder, Carry──▶ orders ──▶ Link::holder, Hypervisor
 //!   ▲                        │ Answer                          │
-//!   └────────────────────────┘◀────────── Input ───────────────┘        inventory ──Report──▶ links
+//!   ├────────────────────────┘◀────────── Input ───────────────┘        inventory ──Report──▶ links
+//!   └──────Answer── keeper ◀── refused
 //! ```
 //!
-//! Three tasks, so that a hypervisor that hangs never holds up a heartbeat. What an order may do is decided by the pure
-//! [`machine::Agent`](quorumfence_machine::Agent), after the log itself said who holds the instance.
+//! Four tasks, so that neither a hypervisor nor a disk that hangs ever holds up a heartbeat. What an order may do is
+//! decided by the pure [`machine::Agent`](quorumfence_machine::Agent), after the log itself said who holds the instance.
 
 mod inventory;
+mod keeper;
 mod links;
 mod message;
 mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorumfence_machine::{
@@ -24,6 +27,7 @@ use quorumfence_machine::{
 use quorumfence_raft::{Clock, Peer, Runtime};
 use tokio::sync::{mpsc, watch};
 
+use self::keeper::{Errands, Unkept};
 pub(crate) use self::links::BACK_OFF_MAX;
 pub use self::message::{Ack, AgentMessage, Beat, ControllerMessage, Controllers};
 use self::orders::Job;
@@ -35,11 +39,14 @@ pub const LEASE: Millis = Millis(10_000);
 /// Jobs that wait. The pure agent has at most 1024 orders open, each with one job at a time.
 const JOBS_MAX: usize = 2048;
 
-/// Hears the whole list of controllers when it changed, to keep it for the next start. MUST NOT block for long.
+/// Refusals that wait for the disk. The leader orders again what does not fit.
+const UNKEPT_MAX: usize = 1024;
+
+/// Hears the whole list of controllers when it changed, to keep it for the next start. It may block.
 pub type Found = Box<dyn Fn(&Controllers) + Send + Sync>;
 
 /// Keeps all refusals of this boot, so that they outlive the process; returns whether they are kept. What is not kept is
-/// not answered. MUST NOT block for long.
+/// not answered. It may block, and is called once at a time.
 pub type Keep = Box<dyn Fn(&[Refused]) -> bool + Send + Sync>;
 
 /// What an agent is made of.
@@ -68,6 +75,8 @@ pub struct Setup<E: AgentEnvironment> {
     pub refusals: Vec<Refused>,
     /// Keeps what this process refuses, for the next one.
     pub keep: Keep,
+    /// Whether somebody may hold this agent at any step, and its hypervisor may be a simulated one.
+    pub laboratory: bool,
 }
 
 /// A running agent.
@@ -95,6 +104,7 @@ impl<E: AgentEnvironment> Agent<E> {
     /// Starts the tasks of an agent on the environment's runtime.
     pub fn start(setup: Setup<E>) -> Self {
         let (jobs, taken) = mpsc::channel(JOBS_MAX);
+        let (unkept, refused) = mpsc::channel(UNKEPT_MAX);
         let mut controllers = setup.controllers;
         controllers.peers.sort();
         let mut machine = quorumfence_machine::Agent::new(setup.host.clone(), setup.boot, setup.lease);
@@ -113,6 +123,9 @@ impl<E: AgentEnvironment> Agent<E> {
             found: setup.found,
             keep: setup.keep,
             kept: Mutex::new(setup.refusals),
+            unkept,
+            cannot_refuse: AtomicBool::new(false),
+            laboratory: setup.laboratory,
             machine: Mutex::new(machine),
             outbound: Mutex::default(),
             jobs,
@@ -120,7 +133,9 @@ impl<E: AgentEnvironment> Agent<E> {
             controllers: watch::Sender::new(controllers.into()),
             stop: Stop::new(),
         });
+        let errands = Errands { unkept: refused, controllers: shared.controllers.subscribe() };
         let tasks = vec![
+            E::Runtime::spawn(keeper::run(Arc::clone(&shared), errands)),
             E::Runtime::spawn(links::run(Arc::clone(&shared))),
             E::Runtime::spawn(orders::run(Arc::clone(&shared), taken)),
             E::Runtime::spawn(inventory::run(Arc::clone(&shared))),
@@ -181,7 +196,11 @@ struct Shared<E: AgentEnvironment> {
     clock: E::Clock,
     found: Found,
     keep: Keep,
+    /// The refusals that are known to be kept.
     kept: Mutex<Vec<Refused>>,
+    unkept: mpsc::Sender<Unkept>,
+    cannot_refuse: AtomicBool,
+    laboratory: bool,
     jobs: mpsc::Sender<Job>,
     report: watch::Sender<Option<Arc<AgentReport>>>,
     controllers: watch::Sender<Arc<Controllers>>,
@@ -206,14 +225,13 @@ impl<E: AgentEnvironment> Shared<E> {
         self.outbound.lock().expect("nothing panics while it holds the lines")
     }
 
-    /// Hands one input to the pure agent and has everything done that it wants.
+    fn kept(&self) -> MutexGuard<'_, Vec<Refused>> {
+        self.kept.lock().expect("nothing panics while it holds the refusals")
+    }
+
+    /// Hands one input to the pure agent and has everything done that it wants. Never waits.
     fn handle(&self, input: Input) {
         let outputs = self.machine().handle(input, self.clock.now());
-        // Only what is about to be refused waits for the disk: a heartbeat must not.
-        let refuses = outputs
-            .iter()
-            .any(|output| matches!(output, Output::Answer { answer: Answer { outcome: Outcome::Refused(_), .. }, .. }));
-        let is_kept = !refuses || self.keep();
         for output in outputs {
             match output {
                 Output::AskHolder { instance } => {
@@ -227,18 +245,11 @@ impl<E: AgentEnvironment> Shared<E> {
                         self.handle(Input::Hypervisor { instance, token, outcome: Outcome::Unknown(Doubt::Busy) });
                     }
                 }
-                Output::Answer { to, answer: Answer { instance, token, outcome: Outcome::Refused(refusal) } }
-                    if !is_kept =>
-                {
-                    tracing::error!(host = %self.host, %to, %instance, %token, %refusal, "a refusal cannot be kept, so it is not answered; look at the disk of this host");
+                Output::Answer { to, answer } if self.is_unkept(&answer) => {
+                    let waits = self.unkept.try_send(Unkept { to, answer }).is_ok();
+                    tracing::debug!(host = %self.host, %to, waits, "a refusal waits for the disk");
                 }
-                Output::Answer { to, answer } => {
-                    tracing::info!(host = %self.host, %to, instance = %answer.instance, token = %answer.token, outcome = ?answer.outcome, "order answered");
-                    let line = self.outbound().get(&to).map(|line| line.messages.clone());
-                    let sent = line.is_some_and(|line| line.try_send(AgentMessage::Answer(answer)).is_ok());
-                    // The leader orders again until it has an answer.
-                    tracing::debug!(host = %self.host, %to, sent, "answer handed over");
-                }
+                Output::Answer { to, answer } => self.answer(to, answer),
                 Output::Admitted(admitted) => {
                     tracing::info!(host = %self.host, boot = %self.boot, admitted, "admission changed")
                 }
@@ -246,18 +257,23 @@ impl<E: AgentEnvironment> Shared<E> {
         }
     }
 
-    /// Makes sure that refusals outlive this process. Returns whether they do.
-    fn keep(&self) -> bool {
-        let mut kept = self.kept.lock().expect("nothing panics while it holds the refusals");
-        // Asked for under the lock: of two that keep at once, the later write must not be the older list.
-        let refusals = self.machine().refusals();
-        if *kept != refusals {
-            if !(self.keep)(&refusals) {
-                return false;
+    /// Returns whether an answer must not be given before the disk has it.
+    fn is_unkept(&self, answer: &Answer) -> bool {
+        match answer.outcome {
+            Outcome::Refused(refusal) => {
+                let refused = Refused { instance: answer.instance, token: answer.token, refusal };
+                self.machine().refusals().contains(&refused) && !self.kept().contains(&refused)
             }
-            *kept = refusals;
+            Outcome::Observed(_) | Outcome::Unknown(_) => false,
         }
-        true
+    }
+
+    fn answer(&self, to: ControllerId, answer: Answer) {
+        tracing::info!(host = %self.host, %to, instance = %answer.instance, token = %answer.token, outcome = ?answer.outcome, "order answered");
+        let line = self.outbound().get(&to).map(|line| line.messages.clone());
+        let sent = line.is_some_and(|line| line.try_send(AgentMessage::Answer(answer)).is_ok());
+        // The leader orders again until it has an answer.
+        tracing::debug!(host = %self.host, %to, sent, "answer handed over");
     }
 
     /// Takes the list of controllers that a controller told, unless it is older than what is known.
@@ -271,7 +287,6 @@ impl<E: AgentEnvironment> Shared<E> {
         }
         let ids = controllers.peers.iter().map(|peer| peer.id).collect();
         self.handle(Input::Controllers(ids));
-        (self.found)(controllers);
         self.controllers.send_replace(Arc::clone(controllers));
     }
 }

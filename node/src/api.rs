@@ -25,7 +25,7 @@ pub struct Node<E: Environment> {
     pub cluster_key: ClusterKey,
     /// Who this controller is.
     pub description: ControllerDescription,
-    /// Whether laboratory drivers are allowed.
+    /// Whether agents of a laboratory are let in.
     pub laboratory: bool,
 }
 

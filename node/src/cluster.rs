@@ -18,6 +18,7 @@ mod hex;
 pub mod identity;
 pub mod operator;
 pub mod pin;
+pub mod refusals;
 pub mod token;
 
 pub use file::Error as FileError;

@@ -128,7 +128,7 @@ pub struct Controller {
     /// How patient consensus is.
     #[serde(default)]
     pub raft_profile: Profile,
-    /// Whether laboratory drivers may be used. Never in production: they fence nothing real.
+    /// Whether it may be held at any step, and agents of simulated hosts are let in. Never in production.
     #[serde(default)]
     pub laboratory: bool,
     /// Where a laboratory's witness hears everything that this controller applies; it cannot start without it.
@@ -147,7 +147,7 @@ pub struct Agent {
     /// The hypervisor's connection URI; `laboratory:` and a socket's path is a simulated one.
     #[serde(default = "default_hypervisor")]
     pub hypervisor: String,
-    /// Whether the hypervisor may be simulated. Never in production: nothing real runs there.
+    /// Whether it may be held at any step, and the hypervisor may be simulated. Never in production.
     #[serde(default)]
     pub laboratory: bool,
     /// Where the boot's identity is read.

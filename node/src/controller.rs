@@ -63,6 +63,8 @@ pub struct Glimpse {
     pub lease_left: Option<Millis>,
     /// Whether its agent attends this controller.
     pub attending: bool,
+    /// Whether the agent that attends is a laboratory's.
+    pub laboratory: bool,
     /// Age of the last answer to a ping.
     pub ping_age: Option<Millis>,
     /// Age of the last answer of the health endpoint.
@@ -197,6 +199,7 @@ impl Board {
             heartbeat_age: sight.and_then(|sight| sight.heartbeat).map(|beat| now - beat.at),
             lease_left: presence.map(|presence| presence.lease_left),
             attending: presence.is_some(),
+            laboratory: presence.is_some_and(|presence| presence.laboratory),
             ping_age: sight.and_then(|sight| sight.ping).map(|at| now - at),
             health_age: sight.and_then(|sight| sight.health).map(|at| now - at),
             power: sight.and_then(|sight| sight.power).map(|reading| (now - reading.at, reading.power)),

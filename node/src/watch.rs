@@ -18,7 +18,7 @@ use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{
     Actor, Change, ControllerId, HostId, Millis, Settings, State, Uncertainty, Verdict, Vote, judge, suspects,
 };
-use quorumfence_raft::{Clock, Leadership, Peer, Point, ProposeError, Runtime};
+use quorumfence_raft::{Clock, Leadership, Members, Point, ProposeError, Runtime};
 use tokio::sync::watch::Receiver;
 
 use self::ballot::Ballot;
@@ -285,12 +285,9 @@ impl<E: Environment> Watch<E> {
             return;
         }
         self.next_members = now + MEMBERS_INTERVAL;
-        let status = self.shared.replica.status();
-        let mut peers: Vec<Peer> = status.voters.into_iter().chain(status.learners).collect();
-        peers.sort();
-        peers.dedup();
+        let Members { at, peers } = self.shared.replica.applied_members();
         let mut board = self.shared.board();
-        let controllers = Controllers { at: status.members_at, peers };
+        let controllers = Controllers { at, peers };
         if *board.peers != controllers {
             board.peers = Arc::new(controllers);
         }

@@ -120,6 +120,10 @@ points! {
     AgentBeforeStop = "agent-before-stop",
     /// The hypervisor answered a stop, and the agent has not answered the controller.
     AgentAfterStop = "agent-after-stop",
+    /// What an agent refused is about to be written to its disk.
+    AgentBeforeKeep = "agent-before-keep",
+    /// What an agent refused is on its disk, and nobody was answered.
+    AgentAfterKeep = "agent-after-keep",
     /// The hypervisor is about to be asked for its instances.
     AgentBeforeInventory = "agent-before-inventory",
     /// The hypervisor listed its instances, and the report is the old one.

@@ -1,6 +1,7 @@
 //! What the hypervisor knows, as the report that controllers get.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorumfence_drivers::order::{Domain, Hypervisor};
@@ -60,9 +61,15 @@ async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
     E::pass(Point::AgentAfterInventory).await;
     let mut instances: Vec<InstanceReport> = domains.into_iter().map(row).collect();
     instances.sort_by_key(|row| row.id);
-    let report =
-        AgentReport { boot: shared.boot, system_uuid: shared.system_uuid, memory_mib: shared.memory_mib, instances };
     shared.report.send_if_modified(|last| {
+        let report = AgentReport {
+            boot: shared.boot,
+            system_uuid: shared.system_uuid,
+            memory_mib: shared.memory_mib,
+            instances,
+            // Read here, where the keeper cannot have written another one into the report meanwhile.
+            cannot_refuse: shared.cannot_refuse.load(Ordering::SeqCst),
+        };
         let differs = last.as_deref() != Some(&report);
         if differs {
             *last = Some(Arc::new(report));

@@ -162,7 +162,8 @@ impl<'a, E: AgentEnvironment> Conversation<'a, E> {
         self.sequence += 1;
         self.next_beat = now + self.interval;
         let lease_left = self.shared.machine().lease_left(now);
-        let beat = Beat { sequence: self.sequence, boot: self.shared.boot, sent: now, lease_left };
+        let Shared { boot, laboratory, .. } = **self.shared;
+        let beat = Beat { sequence: self.sequence, boot, sent: now, lease_left, laboratory };
         self.messages.try_send(AgentMessage::Beat(beat)).is_ok()
     }
 

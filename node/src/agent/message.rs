@@ -27,6 +27,8 @@ pub struct Beat {
     pub sent: Millis,
     /// What is left of the agent's lease.
     pub lease_left: Millis,
+    /// Whether the agent is a laboratory's.
+    pub laboratory: bool,
 }
 
 /// To an agent.

@@ -9,12 +9,13 @@
 //!   cluster.key   opens sealed passwords, secret
 //!   bootstrap     there until the first start has initialised the log
 //!   identity.toml written last: without it the directory is not a member's
-//!   store/        RocksDB
+//!   store/        RocksDB                  refusals       of this boot, made at the first start
 //! ```
 //!
-//! Every file is written aside, synced and renamed. Nothing here replaces an identity by accident: a directory that
+//! Every file is written aside, synced and renamed, but the refusals, which are written in place. Nothing here replaces an identity by accident: a directory that
 //! holds anything of a member is refused, because a member that starts with another's log lies about what it promised.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use quorumfence_drivers::secret::{ClusterKey, Secret};
@@ -25,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use super::authority::{self, Authority};
 use super::file::{self, Readers};
 use super::identity::{self, Identity, IdentityFiles, Peer};
+use super::refusals::{self, Refusals};
 use super::{NoEntropy, hex, unguessable};
 
 const AUTHORITY_CERTIFICATE: &str = "ca.pem";
@@ -35,7 +37,7 @@ const AGENT_CERTIFICATE: &str = "agent.pem";
 const AGENT_KEY: &str = "agent.key";
 const CLUSTER_KEY: &str = "cluster.key";
 const IDENTITY: &str = "identity.toml";
-const REFUSALS: &str = "refusals.json";
+const REFUSALS: &str = "refusals";
 const BOOTSTRAP: &str = "bootstrap";
 const STORE: &str = "store";
 
@@ -103,17 +105,22 @@ pub enum Error {
         source: toml::de::Error,
     },
     /// What an agent refused cannot be read.
-    #[error(
-        "{} cannot be understood, so nobody knows which orders this host refused; reboot the host, move the file away, \
-         and start the agent again",
-        path.display()
-    )]
-    Refusals {
-        /// The file.
+    #[error(transparent)]
+    Refusals(#[from] refusals::Error),
+    /// Another process lives in the directory.
+    #[error("another agent runs in {}; stop it first, or join another host in a directory of its own", path.display())]
+    InUse {
+        /// The directory.
         path: PathBuf,
-        /// The mistake.
+    },
+    /// Nobody can tell whether another process lives in the directory.
+    #[error("cannot lock {}, so two agents could run in it", path.display())]
+    Lock {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
         #[source]
-        source: serde_json::Error,
+        source: std::io::Error,
     },
     /// The cluster key is damaged.
     #[error("{} does not hold 64 hexadecimal digits; copy the file from another controller", path.display())]
@@ -274,13 +281,9 @@ impl ControllerDirectory {
     }
 }
 
-/// What an agent refused in one boot.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct StoredRefusals {
-    boot: BootId,
-    refusals: Vec<Refused>,
-}
+/// Keeps other agents out of a directory until it is dropped, or its process ends in whatever way.
+#[derive(Debug)]
+pub struct Lock(#[expect(dead_code, reason = "the lock lasts as long as the file is open")] File);
 
 /// The directory of an agent.
 #[derive(Debug, Clone)]
@@ -320,23 +323,22 @@ impl AgentDirectory {
         Ok(file::replace(&self.root.join(IDENTITY), to_toml(&description).as_bytes(), Readers::Everyone)?)
     }
 
-    /// Returns what an earlier process refused in this boot. What was refused in another boot is of no use any more.
-    pub fn refusals(&self, boot: BootId) -> Result<Vec<Refused>, Error> {
-        let path = self.root.join(REFUSALS);
-        if !path.exists() {
-            return Ok(Vec::new());
+    /// Takes the directory for this process: two agents of one host would each keep its own refusals and lose the other's.
+    ///
+    /// It is the directory itself that is locked, so this works on a disk that is full.
+    pub fn lock(&self) -> Result<Lock, Error> {
+        let locked = |source| Error::Lock { path: self.root.clone(), source };
+        let directory = File::open(&self.root).map_err(locked)?;
+        match directory.try_lock() {
+            Ok(()) => Ok(Lock(directory)),
+            Err(TryLockError::WouldBlock) => Err(Error::InUse { path: self.root.clone() }),
+            Err(TryLockError::Error(source)) => Err(locked(source)),
         }
-        let stored: StoredRefusals =
-            serde_json::from_str(&file::read(&path)?).map_err(|source| Error::Refusals { path, source })?;
-        Ok(if stored.boot == boot { stored.refusals } else { Vec::new() })
     }
 
-    /// Keeps what this agent refused in a boot. It is on the disk when this returns.
-    pub fn keep_refusals(&self, boot: BootId, refusals: &[Refused]) -> Result<(), Error> {
-        let path = self.root.join(REFUSALS);
-        let stored = StoredRefusals { boot, refusals: refusals.to_vec() };
-        let text = serde_json::to_string(&stored).map_err(|source| Error::Refusals { path: path.clone(), source })?;
-        Ok(file::replace(&path, text.as_bytes(), Readers::Everyone)?)
+    /// Opens the place for what this agent refuses in a boot, and returns what an earlier process refused in it.
+    pub fn refusals(&self, boot: BootId) -> Result<(Refusals, Vec<Refused>), Error> {
+        Ok(Refusals::open(self.root.join(REFUSALS), boot)?)
     }
 
     /// Returns its key and certificate; refuses those of another member.

@@ -137,7 +137,11 @@ fn write_aside(path: &Path, contents: &[u8], readers: Readers) -> Result<PathBuf
         file.write_all(contents)?;
         file.sync_all()
     };
-    write().map_err(|source| Error::Io { action: "write", path: aside.clone(), source })?;
+    if let Err(source) = write() {
+        // Half a file would take the room that a full disk lacks. That it cannot be removed either changes nothing.
+        drop(std::fs::remove_file(&aside));
+        return Err(Error::Io { action: "write", path: aside, source });
+    }
     Ok(aside)
 }
 

@@ -103,6 +103,7 @@ impl<E: Environment> Seat<E> {
                 && presence.seat == self.number
             {
                 presence.lease_left = beat.lease_left;
+                presence.laboratory = beat.laboratory;
             }
             (Arc::clone(&board.peers), is_news)
         };

@@ -35,6 +35,7 @@ pub(crate) struct Presence {
     pub(crate) seat: u64,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) lease_left: Millis,
+    pub(crate) laboratory: bool,
 }
 
 /// What an answer of an agent answers.
@@ -50,7 +51,7 @@ impl Board {
     pub(crate) fn sit(&mut self, host: &HostId, orders: mpsc::Sender<Order>) -> u64 {
         self.seats += 1;
         if !self.closed {
-            let presence = Presence { seat: self.seats, orders, lease_left: Millis::ZERO };
+            let presence = Presence { seat: self.seats, orders, lease_left: Millis::ZERO, laboratory: false };
             self.attending.insert(host.clone(), presence);
         }
         self.seats

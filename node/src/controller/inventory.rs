@@ -20,6 +20,7 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
         facts.boot == report.boot
             && (report.system_uuid.is_none() || facts.system_uuid == report.system_uuid)
             && facts.memory_mib == report.memory_mib
+            && facts.cannot_refuse == report.cannot_refuse
             && facts.running == running
     });
     if !facts_agree {

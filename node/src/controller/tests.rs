@@ -1,6 +1,7 @@
 //! The whole way, on a real database: from a silent host to its instance running elsewhere.
 
 mod bench;
+mod refusals;
 
 use quorumfence_machine::{Event, HostState, InstanceId, Proof};
 

@@ -75,10 +75,9 @@ pub(super) fn check_interval(profile: Profile) -> &'static str {
     }
 }
 
-/// Controllers refuse the laboratory's drivers unless they were told otherwise.
+/// Controllers refuse simulated hosts unless they were told otherwise.
 fn laboratory<S: Stage>(stage: &S) -> &'static [&'static str] {
-    let simulates_bmcs = stage.hosts().iter().any(|host| stage.bmc(host).is_none());
-    if simulates_bmcs { &["--laboratory"] } else { &[] }
+    if stage.is_laboratory() { &["--laboratory"] } else { &[] }
 }
 
 fn profile_name(profile: Profile) -> &'static str {

@@ -273,6 +273,7 @@ impl Stage for Embedded {
                 found: Box::new(|_| {}),
                 refusals: Vec::new(),
                 keep: Box::new(|_| true),
+                laboratory: true,
             };
             let mortal = Mortal::new(id.as_str())?;
             let entered = mortal.runtime().enter();
@@ -308,6 +309,10 @@ impl Stage for Embedded {
             Ok(Err(error)) => Err(failed(&error)),
             Err(error) => Err(failed(&error)),
         }
+    }
+
+    fn is_laboratory(&self) -> bool {
+        true
     }
 
     fn ping(&self, _host: &HostId) -> Option<String> {

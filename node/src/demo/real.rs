@@ -235,6 +235,10 @@ impl Stage for Real {
         Err(Failure::new(Exit::Failed, format!("{host} has an IPMI BMC, which the command line enrols")))
     }
 
+    fn is_laboratory(&self) -> bool {
+        false
+    }
+
     fn ping(&self, host: &HostId) -> Option<String> {
         Some(self.host(host).address().to_string())
     }

@@ -52,6 +52,8 @@ pub(super) trait Stage {
     fn bmc(&self, host: &HostId) -> Option<BmcAccess>;
     /// Enrols a host whose BMC the command line cannot enrol.
     async fn enrol_past_the_command_line(&self, host: &HostId, segment: &SegmentId) -> Result<(), Failure>;
+    /// Whether hosts are simulated, so that controllers have to be told to let them in.
+    fn is_laboratory(&self) -> bool;
     /// Returns the address by which a host can be pinged, if it has one of its own.
     fn ping(&self, host: &HostId) -> Option<String>;
     /// Starts the guests, each on its home.

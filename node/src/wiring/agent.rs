@@ -1,6 +1,7 @@
 //! A running agent: its files, its hypervisor and its loops put together.
 
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use quorumfence_drivers::fencing::identity::known;
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
@@ -10,7 +11,8 @@ use quorumfence_raft::{Peer, SystemClock};
 
 use super::{GrpcLink, HostHypervisor, Production, stalls, told_to_stop};
 use crate::agent::{Agent, Controllers, LEASE, Setup};
-use crate::cluster::directory::{self, AgentDirectory, ControllerAddress};
+use crate::cluster::directory::{self, AgentDirectory, ControllerAddress, Lock};
+use crate::cluster::refusals::Refusals;
 use crate::config;
 
 /// Why an agent did not start, or ended.
@@ -73,12 +75,14 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Running {
     agent: Agent<Production>,
+    _lock: Lock,
 }
 
 /// Starts the agent of this machine. Must be called inside tokio.
 pub fn start(config: &config::Agent) -> Result<Running, Error> {
     crate::cluster::install_crypto();
     let directory = AgentDirectory::open(&config.data_dir)?;
+    let lock = directory.lock()?;
     let description = directory.description()?;
     if description.host != config.host {
         return Err(Error::OtherHost { configured: config.host.clone(), joined: description.host });
@@ -94,10 +98,13 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
     let boot = boot(&config.boot_id_file)?;
     if config.laboratory {
         stalls::obey(&config.data_dir);
+        let warning = "laboratory = true: whoever can write to 'stalls' in its directory holds this agent at any step, and its \
+                       hypervisor may be a simulated one; take it out where real instances run";
+        tracing::warn!(host = %config.host, directory = %config.data_dir.display(), "{warning}");
     }
     let system_uuid = system_uuid(&config.system_uuid_file)?;
-    let refusals = directory.refusals(boot)?;
-    let memory = directory.clone();
+    let (place, refusals) = directory.refusals(boot)?;
+    let place = Mutex::new(place);
     tracing::info!(host = %config.host, %boot, "agent starts");
     let agent = Agent::start(Setup {
         host: config.host.clone(),
@@ -114,9 +121,10 @@ pub fn start(config: &config::Agent) -> Result<Running, Error> {
         clock: SystemClock,
         found: Box::new(move |controllers| remember(&directory, controllers)),
         refusals,
-        keep: Box::new(move |refusals| keep(&memory, boot, refusals)),
+        keep: Box::new(move |refusals| keep(&place, refusals)),
+        laboratory: config.laboratory,
     });
-    Ok(Running { agent })
+    Ok(Running { agent, _lock: lock })
 }
 
 impl Running {
@@ -152,10 +160,11 @@ fn remember(directory: &AgentDirectory, controllers: &Controllers) {
     }
 }
 
-fn keep(directory: &AgentDirectory, boot: BootId, refusals: &[Refused]) -> bool {
-    let kept = directory.keep_refusals(boot, refusals);
+fn keep(place: &Mutex<Refusals>, refusals: &[Refused]) -> bool {
+    let kept = place.lock().expect("nothing panics while it keeps refusals").keep(refusals);
     if let Err(error) = &kept {
-        tracing::error!(%error, "refusals cannot be kept");
+        let cause = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
+        tracing::error!(%error, cause, "refusals cannot be kept");
     }
     kept.is_ok()
 }

@@ -197,7 +197,9 @@ pub(crate) async fn start_with<E: Wired>(
     tracing::info!(controller = %running.replica.id(), cluster = running.node.description.cluster_name,
         listen = config.listen, "controller runs");
     if config.laboratory {
-        tracing::warn!("laboratory drivers are allowed here: they fence nothing real");
+        let warning = "laboratory = true: whoever can write to 'stalls' in its directory holds this controller at any step, \
+                       and agents of simulated hosts are let in; take it out where real hosts are fenced";
+        tracing::warn!(directory = %config.data_dir.display(), "{warning}");
     }
     if directory.bootstrap_is_due() {
         running.found(config).await?;

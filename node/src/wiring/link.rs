@@ -12,8 +12,8 @@ use quorumfence_raft::Peer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::dial::connect;
 use crate::agent::{AgentMessage, BACK_OFF_MAX, ControllerMessage};
@@ -127,6 +127,9 @@ fn client(channel: Channel) -> AgentClient<Channel> {
 }
 
 fn ended(status: Status) -> LinkError {
+    if status.code() == Code::FailedPrecondition {
+        tracing::error!(reason = status.message(), "a controller does not let this agent attend");
+    }
     let cause = std::iter::successors(std::error::Error::source(&status), |&cause| cause.source()).last();
     LinkError(match cause {
         Some(cause) => format!("{} ({cause})", status.message()),

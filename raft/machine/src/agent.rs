@@ -174,7 +174,7 @@ impl Agent {
         }
     }
 
-    /// Returns the refusals that are final, the last of each instance.
+    /// Returns the refusals that are final: at most one of each instance, and none that the log itself repeats.
     ///
     /// They MUST outlive the agent's process, and be kept before they are answered: on a refusal's word another host starts
     /// the instance, and a new process that knew nothing of it would carry out a late copy of the order (found by the model).
@@ -259,6 +259,9 @@ impl Agent {
             return vec![answer(from, &order, Outcome::Unknown(Doubt::Busy))];
         }
         self.newest.insert(instance, order.token);
+        // A refusal of an older token need not outlive this process. The leader orders what is committed, so the log gives
+        // the instance to nobody under an older token any more, and every process asks the log before it acts.
+        self.closed.remove(&instance);
         self.open.insert(instance, Open { order, from: BTreeSet::from([from]) });
         vec![Output::AskHolder { instance }]
     }

@@ -290,6 +290,9 @@ pub struct AgentReport {
     pub memory_mib: u64,
     /// The instances that its hypervisor knows.
     pub instances: Vec<InstanceReport>,
+    /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
+    #[serde(default)]
+    pub cannot_refuse: bool,
 }
 
 /// One instance as its agent reports it.

@@ -169,7 +169,7 @@ fn a_renewal_keeps_the_key_and_replaces_the_certificate() {
 }
 
 #[test]
-fn an_agent_remembers_what_it_refused_in_this_boot_and_in_no_other() {
+fn two_agents_never_run_in_one_directory() {
     let place = tempfile::tempdir().expect("a temporary directory");
     let root = place.path().join("agent");
     let description = AgentDescription {
@@ -180,15 +180,19 @@ fn an_agent_remembers_what_it_refused_in_this_boot_and_in_no_other() {
     };
     AgentDirectory::create(&root, &description, &member(&authority(), &peer("h1.agent"))).expect("nothing is there");
     let directory = AgentDirectory::open(&root).expect("an agent lives there");
-    let (boot, next) = (BootId([1; 16]), BootId([2; 16]));
-    assert_eq!(directory.refusals(boot).expect("no file is no refusal"), []);
+    let lock = directory.lock().expect("nobody holds it");
+    let error = AgentDirectory::open(&root).and_then(|other| other.lock()).expect_err("one runs");
+    let expected = format!(
+        "another agent runs in {}; stop it first, or join another host in a directory of its own",
+        root.display()
+    );
+    assert_eq!(error.to_string(), expected);
+    drop(lock);
+    directory.lock().expect("it is free again");
+    let boot = BootId([1; 16]);
     let refused = Refused { instance: InstanceId([5; 16]), token: Token(LogIndex(9)), refusal: Refusal::Hypervisor };
-    directory.keep_refusals(boot, &[refused]).expect("it can be written");
-    assert_eq!(directory.refusals(boot).expect("it can be read"), [refused]);
-    assert_eq!(directory.refusals(next).expect("it can be read"), []);
-    write(root.join("refusals.json"), "{").expect("it can be written");
-    let error = directory.refusals(boot).expect_err("it is no list");
-    assert!(error.to_string().ends_with("reboot the host, move the file away, and start the agent again"), "{error}");
+    directory.refusals(boot).expect("a place").0.keep(&[refused]).expect("it can be written");
+    assert_eq!(directory.refusals(boot).expect("it can be read").1, [refused]);
 }
 
 #[test]

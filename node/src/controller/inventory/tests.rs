@@ -31,6 +31,7 @@ fn every_changed_field_says_something() {
     let changed = [
         AgentReport { boot: boot(2), ..known.clone() },
         AgentReport { memory_mib: 1, ..known.clone() },
+        AgentReport { cannot_refuse: true, ..known.clone() },
         AgentReport { instances: vec![instance(1, Running)], ..known.clone() }.clone(),
         with(instance(2, Running)),
         with(InstanceReport { name: "another".into(), ..instance(2, Stopped) }),
@@ -39,7 +40,7 @@ fn every_changed_field_says_something() {
     ];
     let said: Vec<bool> = changed.iter().map(|next| says_more(&known, next)).collect();
     // A stopped instance that is gone changes nothing: it is stopped either way.
-    assert_eq!(said, [true, true, false, true, true, true, true]);
+    assert_eq!(said, [true, true, true, false, true, true, true, true]);
 }
 
 #[test]

@@ -1,14 +1,14 @@
 //! A bench for whole loops: one controller on a real database, and hosts whose power and instances are a table.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
 use quorumfence_drivers::order::{Domain, FenceDevice, FenceSession, Hypervisor, StartOrder};
 use quorumfence_machine::{
-    Actor, BootId, Device, Doubt, Holder, HostId, InstanceId, InstanceState, LogIndex, Millis, Outcome, Power,
-    Settings, SystemUuid,
+    Actor, BootId, Device, Doubt, Holder, HostId, InstanceId, InstanceState, LogIndex, Millis, Outcome, Power, Refusal,
+    Refused, Settings, SystemUuid,
 };
 use quorumfence_raft::{
     CallError, Expect, Fatal, Folder, Identity, Lane, Options, Peer, Replica, Request, Response, Rocks, SystemClock,
@@ -91,7 +91,48 @@ pub(crate) struct Truth {
     pub(crate) bmc_is_dead: bool,
     pub(crate) running: BTreeMap<InstanceId, String>,
     pub(crate) orders: u32,
+    pub(crate) refuses_starts: bool,
+    pub(crate) disk: Disk,
     change: Arc<Notify>,
+}
+
+/// The disk that a host's agent keeps refusals on.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Disk(Arc<(Mutex<Platter>, Condvar)>);
+
+#[derive(Debug, Default)]
+pub(crate) struct Platter {
+    pub(crate) hangs: bool,
+    pub(crate) is_full: bool,
+    /// Writes that hang.
+    pub(crate) waiting: u32,
+    pub(crate) kept: Vec<Refused>,
+}
+
+impl Disk {
+    pub(crate) fn platter(&self) -> MutexGuard<'_, Platter> {
+        self.0.0.lock().unwrap()
+    }
+
+    pub(crate) fn go_on(&self) {
+        self.platter().hangs = false;
+        self.0.1.notify_all();
+    }
+
+    fn keep(&self, refusals: &[Refused]) -> bool {
+        let mut platter = self.platter();
+        platter.waiting += 1;
+        while platter.hangs {
+            let (next, waited) = self.0.1.wait_timeout(platter, Duration::from_secs(60)).unwrap();
+            assert!(!waited.timed_out(), "the test forgot this disk");
+            platter = next;
+        }
+        platter.waiting -= 1;
+        if !platter.is_full {
+            platter.kept = refusals.to_vec();
+        }
+        !platter.is_full
+    }
 }
 
 impl Lab {
@@ -179,6 +220,9 @@ impl Hypervisor for Machine {
     async fn start(&self, order: StartOrder, _: Duration) -> Outcome<InstanceState> {
         let mut truth = self.lab.truth();
         let machine = truth.get_mut(&self.host).unwrap();
+        if machine.refuses_starts {
+            return Outcome::Refused(Refusal::Hypervisor);
+        }
         machine.running.insert(order.instance, order.definition);
         machine.change.notify_one();
         Outcome::Observed(InstanceState::Running)
@@ -274,6 +318,7 @@ impl World {
     }
 
     pub(crate) fn start_agent(&mut self, id: &HostId, boot: BootId) {
+        let disk = self.disk(id);
         let setup = agent::Setup {
             host: id.clone(),
             boot,
@@ -286,9 +331,14 @@ impl World {
             clock: SystemClock,
             found: Box::new(|_| {}),
             refusals: Vec::new(),
-            keep: Box::new(|_| true),
+            keep: Box::new(move |refusals| disk.keep(refusals)),
+            laboratory: false,
         };
         self.agents.insert(id.clone(), Agent::start(setup));
+    }
+
+    pub(crate) fn disk(&self, id: &HostId) -> Disk {
+        self.lab.truth()[id].disk.clone()
     }
 
     /// Silences a host's agent; its power and instances stay as they are.

@@ -23,7 +23,7 @@ impl Room {
         let mut hosts = BTreeMap::new();
         for host in state.hosts().filter(|host| host.segment() == Some(segment) && host.maintenance.is_none()) {
             let (Some(boot), Some(agent)) = (host.up_boot(), &host.agent) else { continue };
-            if agent.boot == boot && healthy(host) {
+            if agent.boot == boot && !agent.cannot_refuse && healthy(host) {
                 hosts.insert(host.id.clone(), Free { boot, memory_mib: agent.memory_mib, starting: 0 });
             }
         }

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::apply::Effect;
-use super::{Instance, RecoveryStage, Stage, State, instance, recovery};
+use super::{Fence, Instance, RecoveryStage, Stage, State, instance, recovery};
 use crate::{
     AgentReport, BootId, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState, LogIndex, Reason,
     Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
@@ -41,6 +41,8 @@ pub struct AgentFacts {
     pub memory_mib: u64,
     /// The instances that run there.
     pub running: BTreeSet<InstanceId>,
+    /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
+    pub cannot_refuse: bool,
 }
 
 /// That a host is in maintenance.
@@ -224,7 +226,7 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
         && host.state != HostState::New
     {
         return Err(Rejected::Invalid(format!(
-            "the agent of host {name} reports from machine {reported}, and the host is machine {known}: what one machine says proves nothing about the other. If it was replaced, fence the host and enrol it again"
+            "the agent of host {name} reports from machine {reported}, and the host is machine {known}: what one machine says proves nothing about the other. If it was replaced, keep the old machine off, wait until 'quorumfence host show {name}' says fenced, and enrol the host again"
         )));
     }
     let mut events = Vec::new();
@@ -232,7 +234,8 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
     let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id).collect();
     let system_uuid = report.system_uuid.or(machine);
-    host.agent = Some(AgentFacts { boot: report.boot, system_uuid, memory_mib: report.memory_mib, running });
+    let (boot, cannot_refuse) = (report.boot, report.cannot_refuse);
+    host.agent = Some(AgentFacts { boot, system_uuid, memory_mib: report.memory_mib, running, cannot_refuse });
     if let Some(boot) = host.up_boot()
         && boot != report.boot
     {
@@ -313,7 +316,7 @@ pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: crate::Clus
             if !fence.quiet(clock, &settings) {
                 reasons.push(Reason::WaitsForPermits);
             }
-            reasons.extend(instances_left(state, host));
+            reasons.extend(instances_left(state, host, fence));
         }
         HostState::Up { .. } | HostState::Lost { .. } | HostState::Fencing { .. } => {
             reasons.push(Reason::WaitsForNewBoot);
@@ -326,8 +329,11 @@ pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: crate::Clus
 /// What is parked does not keep the host away: its room may be the very thing that is missing.
 ///
 /// Total loss has its own path: with no host up there is no other home, so the instances wait for this host (rule 41).
-fn instances_left(state: &State, host: &Host) -> Option<Reason> {
-    let strays = host.agent.as_ref().map_or(0, |agent| {
+///
+/// What the fenced boot ran is gone with it: until the agent reports another boot, nothing of its list is left there.
+fn instances_left(state: &State, host: &Host, fence: &Fence) -> Option<Reason> {
+    let returned = host.agent.as_ref().filter(|agent| fence.boot != Some(agent.boot));
+    let strays = returned.map_or(0, |agent| {
         agent.running.iter().filter(|id| state.instance(id).is_some_and(|row| !row.is_held_by(&host.id))).count()
     });
     let on_its_way = |row: &&Instance| {

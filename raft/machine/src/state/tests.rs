@@ -3,6 +3,8 @@
 
 mod cluster;
 mod fence;
+mod flaws;
+mod limits;
 mod property;
 mod recovery;
 pub(crate) mod rig;

@@ -110,6 +110,7 @@ fn a_device_of_another_machine_is_refused() {
         system_uuid: Some(SystemUuid([1; 16])),
         memory_mib: 1024,
         instances: Vec::new(),
+        cannot_refuse: false,
     };
     rig.ok(Change::AgentReport { host: host(1), report });
     let Change::HostEnrol { host, mut enrolment } = rig.enrolment(1, 1) else { unreachable!() };
@@ -158,4 +159,65 @@ fn the_changed_rows_are_all_that_a_copy_needs() {
         };
     }
     assert_eq!(State::from_records(rows.into_values()), rig.state);
+}
+
+#[test]
+fn what_the_state_holds_can_be_read() {
+    let mut rig = Rig::green();
+    rig.ok(create_token("c", Role::Controller, 5));
+    rig.ok(join_controller("c", 7, "127.0.0.1:11"));
+    let controllers: Vec<(u64, &str)> = rig.state.controllers().map(|row| (row.id.0, row.address.as_str())).collect();
+    assert_eq!(controllers, [(1, "127.0.0.1:1"), (2, "127.0.0.1:11")]);
+    assert_eq!(rig.state.segments().map(|row| row.id.as_str()).collect::<Vec<_>>(), ["default"]);
+    assert_eq!(rig.state.hosts().map(|row| row.id.clone()).collect::<Vec<_>>(), [1, 2, 3].map(host));
+    assert_eq!(rig.state.join_tokens().map(|row| (row.id.as_str(), row.uses_left)).collect::<Vec<_>>(), [("c", 4)]);
+    assert_eq!(State::default().settings(), Settings::default());
+    let others = State::from_records(rig.state.records().into_iter().skip(1));
+    assert_ne!(others, rig.state, "a state without its first row is another one");
+}
+
+#[test]
+fn the_fast_profile_hears_more_often_and_loses_patience_sooner() {
+    let fast = Settings {
+        heartbeat_interval: Millis(200),
+        suspect_after: Millis(450),
+        retry_pause: Millis(250),
+        ..Settings::default()
+    };
+    assert_eq!((Settings::fast(), Settings::fast().check()), (fast, Ok(())));
+}
+
+#[test]
+fn a_name_that_is_known_without_an_agent_is_free_for_one() {
+    let rig = Rig::green();
+    let records = rig.state.records().into_iter().map(|record| match record {
+        crate::Record::Host(row) if row.id == host(1) => {
+            crate::Record::Host(crate::Host { agent_joined: false, ..row })
+        }
+        other => other,
+    });
+    let mut rig = Rig { state: State::from_records(records), ..rig };
+    rig.ok(create_token("a", Role::Agent, 5));
+    let join = Change::Join { id: token("a"), secret_hash: [7; 32], joiner: Joiner::Agent { host: host(1) } };
+    rig.ok(join.clone());
+    assert_eq!(rig.last_event(), Event::AgentJoined { host: host(1) });
+    assert_eq!(rig.refused(join), Rejected::HostTaken(host(1)));
+}
+
+#[test]
+fn the_devices_of_a_host_belong_to_the_machine_that_its_agent_saw() {
+    let mut rig = Rig::green();
+    let machine = |rig: &Rig| rig.state.machine(rig.state.host(&host(1)).unwrap());
+    assert_eq!(machine(&rig), None, "its agent could not read it");
+    let report = crate::AgentReport {
+        boot: boot(1),
+        system_uuid: Some(SystemUuid([1; 16])),
+        memory_mib: 1024,
+        instances: Vec::new(),
+        cannot_refuse: false,
+    };
+    rig.ok(Change::AgentReport { host: host(1), report });
+    assert_eq!(machine(&rig), Some(SystemUuid([1; 16])));
+    rig.fence(1);
+    assert_eq!(machine(&rig), None, "a fenced host may return as another one");
 }

@@ -237,7 +237,13 @@ fn a_late_report_of_a_dead_boot_is_no_news() {
     let token = rig.decide(2);
     rig.report(2, 12, &[]);
     rig.ok(Change::FenceNewBoot { token, boot: boot(12) });
-    let late = crate::AgentReport { boot: boot(2), system_uuid: None, memory_mib: 1024, instances: Vec::new() };
+    let late = crate::AgentReport {
+        boot: boot(2),
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: Vec::new(),
+        cannot_refuse: false,
+    };
     let late = Change::AgentReport { host: host(2), report: late };
     assert_eq!(rig.refused(late.clone()), Rejected::WrongBoot(host(2)));
     rig.ok(Change::RecoveryPlan {
@@ -392,6 +398,7 @@ fn report_of(machine: u8, boot_number: u8) -> Change {
         system_uuid: Some(SystemUuid([machine; 16])),
         memory_mib: 1024,
         instances: Vec::new(),
+        cannot_refuse: false,
     };
     Change::AgentReport { host: host(2), report }
 }
@@ -429,4 +436,31 @@ fn a_replaced_machine_returns_after_a_new_enrolment() {
     wrong.levels[0].devices[0].identity = Some(SystemUuid([8; 16]));
     let refused = rig.refused(Change::HostEnrol { host: name, enrolment: wrong });
     assert!(matches!(refused, Rejected::WrongMachine { .. }), "the living agent is asked again");
+}
+
+#[test]
+fn a_new_enrolment_calls_a_person_only_when_it_leaves_a_working_fence_without_a_level() {
+    let mut rig = Rig::green();
+    let token = rig.decide(2);
+    let enrolled = |rig: &mut Rig, levels| {
+        let change = rig.enrolment(2, levels);
+        rig.apply(change).events.len()
+    };
+    assert_eq!(enrolled(&mut rig, 2), 1, "levels are tried as before");
+    assert_eq!(enrolled(&mut rig, 0), 2, "nobody else can prove it");
+    assert_eq!(enrolled(&mut rig, 0), 1, "the person is called already");
+    assert_eq!(rig.state.fence(&token).unwrap().attempt, 4, "each enrolment is another attempt");
+}
+
+#[test]
+fn the_time_to_repeat_a_word_counts_from_the_loss_and_the_vote_that_lost_the_host_is_no_repetition() {
+    let mut rig = Rig::green();
+    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+    rig.clock += 60_000;
+    rig.vote(1, 2, Verdict::Unreachable);
+    rig.vote(2, 2, Verdict::Alive { boot: boot(12) });
+    rig.clock += 4999;
+    assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "controllers 2 and 3 may still live");
+    rig.clock += 1;
+    rig.ok(confirm);
 }

@@ -143,7 +143,13 @@ fn report(boot: crate::BootId, running: &[u8]) -> AgentReport {
         memory_mib: 64,
         definition: String::new(),
     };
-    AgentReport { boot, system_uuid: None, memory_mib: 1024, instances: ids.iter().map(row).collect() }
+    AgentReport {
+        boot,
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: ids.iter().map(row).collect(),
+        cannot_refuse: false,
+    }
 }
 
 fn take(rig: &mut Rig, step: &Step) {

@@ -120,6 +120,19 @@ fn a_stray_copy_on_a_returned_host_is_stopped_before_the_host_is_admitted() {
 }
 
 #[test]
+fn what_a_dead_boot_ran_is_not_left_on_its_host() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    let token = Token(LogIndex(rig.index));
+    rig.ok(result(2, token, RUNS));
+    rig.clock += 30_000;
+    let row = rig.state.host(&host(2)).unwrap();
+    let reasons = crate::state::admission_waits_for(&rig.state, row, crate::ClusterTime(rig.clock));
+    assert_eq!(reasons, [Reason::WaitsForNewBoot, Reason::WaitsForHeartbeats { heard: 1, needed: 2 }]);
+}
+
+#[test]
 fn when_every_host_is_lost_the_first_to_return_takes_its_own_instances() {
     let mut rig = Rig::green();
     let settings = crate::Settings { fences_in_flight_max: 9, ..crate::Settings::default() };
@@ -232,6 +245,7 @@ fn report_state(rig: &mut Rig, number: u8, state: Option<InstanceState>) {
         system_uuid: None,
         memory_mib: 1024,
         instances: state.into_iter().map(row).collect(),
+        cannot_refuse: false,
     };
     rig.ok(Change::AgentReport { host: host(number), report });
 }
@@ -268,4 +282,152 @@ fn a_move_that_is_refused_does_not_hold_the_others_back() {
     let ids: Vec<WorkId> = rig.state.work().iter().map(Work::id).collect();
     assert_eq!(ids, [WorkId::Start { instance: instance(4), token: Token(LogIndex(rig.index)) }]);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().stage, RecoveryStage::Waiting);
+}
+
+#[test]
+fn a_stray_copy_that_goes_away_leaves_the_instance_with_its_owner() {
+    let mut rig = Rig::green();
+    let before = rig.state.instance(&instance(2)).unwrap().clone();
+    rig.report(3, 3, &[2, 3]);
+    rig.report(3, 3, &[3]);
+    assert_eq!(rig.state.instance(&instance(2)), Some(&before));
+    let stray = Event::InstanceStray { instance: instance(2), host: host(3), owner: host(2) };
+    assert_eq!(rig.last_event(), stray, "nothing was told since");
+}
+
+#[test]
+fn an_instance_that_nobody_protects_is_still_its_hosts_own_and_does_not_keep_it_away() {
+    let mut rig = Rig::green();
+    let unprotected = |boot_number| {
+        let row = InstanceReport {
+            id: instance(2),
+            name: "vm2".into(),
+            state: InstanceState::Running,
+            ha_enabled: false,
+            priority: 500,
+            memory_mib: 64,
+            definition: "<domain/>".into(),
+        };
+        let report = AgentReport {
+            boot: boot(boot_number),
+            system_uuid: None,
+            memory_mib: 1024,
+            instances: vec![row],
+            cannot_refuse: false,
+        };
+        Change::AgentReport { host: host(2), report }
+    };
+    rig.ok(unprotected(2));
+    rig.fence(2);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None);
+    rig.ok(unprotected(12));
+    assert_eq!(rig.state.work(), [], "it may run there");
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+}
+
+#[test]
+fn a_list_of_the_targets_next_boot_does_not_settle_a_start_in_this_one() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    let assigned = rig.state.instance(&instance(2)).unwrap().clone();
+    rig.report(3, 13, &[2]);
+    assert_eq!(rig.state.instance(&instance(2)), Some(&assigned), "its only proof would be a fence of boot 3");
+}
+
+#[test]
+fn what_a_lost_host_says_of_its_instances_changes_nothing_for_their_recovery() {
+    let mut rig = Rig::green();
+    let lost_at = rig.lose(2);
+    report_state(&mut rig, 2, Some(InstanceState::Stopped));
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
+    rig.ok(Change::FenceDecide { host: host(2), lost_at });
+    let token = Token(LogIndex(rig.index));
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![super::rig::OFF] });
+    assert!(rig.state.instance(&instance(2)).unwrap().recovery.is_some());
+}
+
+/// Hosts 2 and 3 are in a segment without evacuation, fenced, and what they ran is parked.
+fn without_evacuation() -> (Rig, Token) {
+    let mut rig = Rig::green();
+    let id: crate::SegmentId = "quiet".parse().unwrap();
+    let segment = crate::Segment {
+        id: id.clone(),
+        evacuation_enabled: false,
+        minimum_healthy_percent: 0,
+        ..crate::Segment::default()
+    };
+    rig.ok(Change::SegmentCreate { segment });
+    for number in [2, 3] {
+        let Change::HostEnrol { host, mut enrolment } = rig.enrolment(number, 1) else { unreachable!() };
+        enrolment.segment = id.clone();
+        rig.ok(Change::HostEnrol { host, enrolment });
+    }
+    let tokens = [2, 3].map(|number| {
+        let token = rig.fence(number);
+        rig.ok(plan(token, number, Destination::Parked(Parking::EvacuationDisabled)));
+        token
+    });
+    (rig, tokens[0])
+}
+
+/// Host 2 returns and is admitted.
+fn admitted(mut rig: Rig) -> Rig {
+    rig.report(2, 12, &[]);
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.clock += 30_000;
+    rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
+    rig
+}
+
+#[test]
+fn where_evacuation_is_off_a_host_gets_its_own_instances_back_and_nobody_elses() {
+    let (rig, _) = without_evacuation();
+    let others = rig.state.instance(&instance(3)).unwrap().clone();
+    let rig = admitted(rig);
+    let own = rig.state.instance(&instance(2)).unwrap();
+    assert_eq!((&own.recovery, own.state, own.token), (&None, InstanceState::Stopped, Token(LogIndex(rig.index))));
+    assert_eq!(rig.state.instance(&instance(3)), Some(&others), "host 3 is still away");
+    assert_eq!(rig.state.instance(&instance(1)).unwrap().state, InstanceState::Running);
+}
+
+#[test]
+fn what_may_run_on_another_host_is_not_given_back() {
+    let (mut rig, _) = without_evacuation();
+    rig.report(1, 1, &[1, 2]);
+    let row = rig.state.instance(&instance(2)).unwrap().clone();
+    assert_eq!(admitted(rig).state.instance(&instance(2)), Some(&row), "a live migration brought it to host 1");
+
+    let (mut rig, fence) = without_evacuation();
+    rig.ok(plan(fence, 2, to(1, 1)));
+    rig.lose(1);
+    let row = rig.state.instance(&instance(2)).unwrap().clone();
+    assert_eq!(admitted(rig).state.instance(&instance(2)), Some(&row), "host 1 may have started it before it was lost");
+}
+
+#[test]
+fn a_start_is_due_only_while_its_target_is_up_in_that_boot() {
+    let mut rig = Rig::green();
+    let fence = rig.fence(2);
+    rig.ok(plan(fence, 2, to(3, 3)));
+    assert_eq!(rig.state.work().len(), 1);
+    rig.lose(3);
+    assert_eq!(rig.state.work(), []);
+    rig.vote_all(3, Verdict::Alive { boot: boot(3) });
+    assert_eq!(rig.state.work().len(), 1, "it was seen again");
+}
+
+#[test]
+fn a_move_rests_on_the_fence_that_the_instance_was_recovered_from() {
+    let mut rig = Rig::green();
+    rig.report(1, 1, &[]);
+    let (second, third) = (rig.fence(2), rig.fence(3));
+    assert_eq!(rig.refused(plan(third, 2, to(1, 1))), Rejected::NoAssignment(instance(2)));
+    rig.ok(plan(second, 2, to(1, 1)));
+    rig.ok(plan(third, 3, Destination::Parked(Parking::NoRoom)));
+    let finished = Event::RecoveryFinished { host: host(3), token: third, started: 0, parked: 1 };
+    assert_eq!(rig.last_event(), finished, "what is under way for another fence does not count");
 }

@@ -115,6 +115,7 @@ impl Rig {
             system_uuid: None,
             memory_mib: 1024,
             instances: running.iter().map(row).collect(),
+            cannot_refuse: false,
         };
         self.ok(Change::AgentReport { host: host(number), report });
     }
