@@ -12,6 +12,8 @@ mod outcome;
 mod policy;
 mod reply;
 mod state;
+#[cfg(test)]
+mod tests;
 mod time;
 mod token;
 mod work;

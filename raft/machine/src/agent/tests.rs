@@ -152,3 +152,103 @@ fn a_refusal_outlives_the_agent_that_gave_it() {
     assert_eq!(ordered(&mut second, &start(6)), answers(&start(6), Outcome::Refused(Refusal::OldToken)));
     assert_eq!(ordered(&mut second, &start(8)), [Output::AskHolder { instance: VM }], "a newer order is another one");
 }
+
+#[test]
+fn a_refusal_is_forgotten_once_the_log_gave_the_instance_anew() {
+    let mut agent = agent();
+    let (old, new) = (start(7), start(9));
+    ordered(&mut agent, &old);
+    holder(&mut agent, "host1", 7, Some(ME));
+    said(&mut agent, 7, Outcome::Refused(Refusal::Hypervisor));
+    assert_eq!(agent.refusals(), [Refused { instance: VM, token: token(7), refusal: Refusal::Hypervisor }]);
+    ordered(&mut agent, &new);
+    assert_eq!(agent.refusals(), []);
+    assert_eq!(ordered(&mut agent, &old), answers(&old, Outcome::Refused(Refusal::OldToken)));
+
+    let mut next = self::agent();
+    assert_eq!(ordered(&mut next, &old), [Output::AskHolder { instance: VM }]);
+    let refused = answers(&old, Outcome::Refused(Refusal::NotAssigned));
+    assert_eq!(holder(&mut next, "host1", 9, Some(ME)), refused, "the log repeats it");
+}
+
+#[test]
+fn the_lease_of_five_controllers_needs_three_and_those_that_left_count_no_more() {
+    let mut agent = agent();
+    agent.handle(Input::Controllers([1, 2, 3, 4, 5].map(ControllerId).into()), NOW);
+    for (id, sent) in [(1, 900), (2, 800), (3, 600), (4, 100)] {
+        agent.handle(Input::Acknowledged { from: ControllerId(id), sent: Millis(sent), admitted: None }, NOW);
+    }
+    assert_eq!(agent.lease_left(NOW), Millis(9600));
+    assert_eq!(agent.lease_left(Millis(10_600)), Millis::ZERO, "it is over, and never negative");
+    agent.handle(Input::Controllers([2, 4, 5].map(ControllerId).into()), NOW);
+    assert_eq!(agent.lease_left(NOW), Millis(9100));
+    agent.handle(Input::Controllers([1, 3, 5].map(ControllerId).into()), NOW);
+    assert_eq!(agent.lease_left(NOW), Millis::ZERO);
+}
+
+#[test]
+fn an_agent_is_quarantined_until_its_own_boot_is_admitted() {
+    let mut agent = agent();
+    assert!(!agent.is_admitted());
+    for (admitted, is_admitted) in [(Some(BootId([2; 16])), false), (Some(ME), true), (None, false)] {
+        agent.handle(Input::Acknowledged { from: LEADER, sent: NOW, admitted }, NOW);
+        assert_eq!(agent.is_admitted(), is_admitted, "{admitted:?}");
+    }
+}
+
+#[test]
+fn what_the_hypervisor_says_about_an_older_order_answers_no_newer_one() {
+    let mut agent = agent();
+    let order = start(7);
+    ordered(&mut agent, &order);
+    assert_eq!(said(&mut agent, 6, RUNS), []);
+    holder(&mut agent, "host1", 7, Some(ME));
+    assert_eq!(said(&mut agent, 8, RUNS), []);
+    assert_eq!(said(&mut agent, 7, RUNS), answers(&order, RUNS));
+    assert_eq!(said(&mut agent, 7, RUNS), [], "an order is answered once");
+}
+
+#[test]
+fn an_instance_has_one_open_order() {
+    let mut agent = agent();
+    ordered(&mut agent, &start(7));
+    let newer = start(8);
+    assert_eq!(ordered(&mut agent, &newer), answers(&newer, Outcome::Unknown(Doubt::Busy)));
+    let stop = Order { action: Action::Stop, ..start(7) };
+    assert_eq!(ordered(&mut agent, &stop), answers(&stop, Outcome::Unknown(Doubt::Busy)));
+}
+
+#[test]
+fn an_agent_takes_so_many_orders_at_once_and_no_more() {
+    let mut agent = agent();
+    let numbered = |number: usize| {
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&(number as u64).to_be_bytes());
+        Order { instance: InstanceId(bytes), ..start(7) }
+    };
+    for number in 0..OPEN_ORDERS_MAX {
+        let order = numbered(number);
+        assert_eq!(ordered(&mut agent, &order), [Output::AskHolder { instance: order.instance }]);
+    }
+    let one_more = numbered(OPEN_ORDERS_MAX);
+    assert_eq!(ordered(&mut agent, &one_more), answers(&one_more, Outcome::Unknown(Doubt::Busy)));
+    let first = numbered(0);
+    let unknown = Outcome::Unknown(Doubt::Timeout);
+    let over = Input::Hypervisor { instance: first.instance, token: first.token, outcome: unknown.clone() };
+    assert_eq!(agent.handle(over, NOW), answers(&first, unknown));
+    assert_eq!(ordered(&mut agent, &one_more), [Output::AskHolder { instance: one_more.instance }]);
+}
+
+#[test]
+fn what_the_log_says_without_an_open_order_moves_nothing() {
+    let mut agent = agent();
+    assert_eq!(holder(&mut agent, "host1", 7, Some(ME)), []);
+    let order = start(7);
+    ordered(&mut agent, &order);
+    let nobody = Input::Holder { instance: VM, holder: Outcome::Observed(None) };
+    assert_eq!(agent.handle(nobody, NOW), answers(&order, Outcome::Refused(Refusal::NotAssigned)));
+    let mut refused = self::agent();
+    ordered(&mut refused, &order);
+    let refusal = Input::Holder { instance: VM, holder: Outcome::Refused(Refusal::Privilege) };
+    assert_eq!(refused.handle(refusal, NOW), answers(&order, Outcome::Refused(Refusal::Privilege)));
+}

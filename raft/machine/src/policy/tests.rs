@@ -1,5 +1,9 @@
 //! What one controller concludes from its evidence, and what the leader proposes.
 
+mod brakes;
+mod evidence;
+mod moves;
+
 use crate::state::tests_rig::{Rig, boot, host, instance};
 use crate::{
     Change, ControllerId, Destination, HostId, Millis, Move, Parking, Power, PowerReading, Reason, Segment, SegmentId,
