@@ -5,6 +5,7 @@ pub mod chance;
 pub mod fault;
 pub mod history;
 pub mod invariants;
+pub mod journal;
 pub mod linear;
 pub mod liveness;
 pub mod model;

@@ -10,6 +10,7 @@
 mod cluster;
 pub mod cover;
 mod log;
+mod order;
 mod panics;
 
 use std::collections::BTreeSet;
@@ -171,6 +172,22 @@ impl Story {
         let panic = panic.map(|why| Broken { promise: "panic", at: told.ended, why });
         let broken = told.broken.clone().or(panic);
         Ok(Played { log: log::write(&self.scene, &told, broken.as_ref()), broken, told })
+    }
+
+    /// Returns the log of what was told of it.
+    pub fn log(&self, told: &Told, broken: Option<&Broken>) -> String {
+        log::write(&self.scene, told, broken)
+    }
+
+    /// Returns where a log tells something else than what is expected, or in another order; `None` where it does not.
+    /// Times, and what chance decides in a world that is real, are not compared.
+    pub fn disorder(&self, log: &str) -> Option<String> {
+        self.expect.as_ref().and_then(|expect| order::disorder(expect, log))
+    }
+
+    /// Returns whether everything that is expected before the `nth` line of the script, from 0, is in a log.
+    pub fn is_ready_for(&self, nth: usize, log: &str) -> bool {
+        self.expect.as_ref().is_none_or(|expect| order::is_ready(expect, nth, log))
     }
 
     /// Writes what is seen, as what is expected from here on.

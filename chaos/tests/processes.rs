@@ -6,12 +6,13 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quorumfence_chaos::fault::Fault;
 use quorumfence_chaos::script::Script;
-use quorumfence_chaos::world::processes::supports;
+use quorumfence_chaos::story;
+use quorumfence_chaos::world::processes::{supports, unable};
 use serde_json::Value;
 
 /// Every kind of fault of this world, once or more often, in an order in which they meddle with each other.
@@ -24,6 +25,7 @@ const EVERYTHING: &str = "
 3s controller all start
 3s rejoin host host1
 3s controller 2 pause 2s
+4s clock 3 +900ms
 5s weather loss 0% duplicate 0% delay 0s
 5s bmc host2 stale
 5s hypervisor host3 fails
@@ -35,6 +37,8 @@ const EVERYTHING: &str = "
 8s isolate host host2
 8s hypervisor host3 loses-answer
 9s bmc host2 refuses-login
+9s clock 1 -3600000ms
+9s clock 2 +315360000000ms
 10s controller leader power-cut
 11s bmc host2 loses-answer
 11s operator disarm
@@ -52,6 +56,9 @@ const EVERYTHING: &str = "
 18s hypervisor host3 works
 19s bmc host2 silent
 20s host host3 restart-agent
+20s member add
+20s clock 1 +3600000ms
+20s clock 2 -315360000000ms
 21s host host2 reboot
 22s bmc host2 works
 23s disk 1 works
@@ -105,15 +112,42 @@ fn a_bmc_that_says_off_of_a_running_host_is_convicted() {
 
 #[test]
 fn what_this_world_cannot_do_is_an_error_that_names_it() {
-    let all = ["clock 1 +900ms", "controller 1 snapshot", "controller 1 wipe", "disk 1 flip log", "member remove 2"];
-    for words in all {
+    for words in ["controller 1 snapshot", "disk 1 flip log", "operator enrol host1 pdu"] {
         assert!(supports(&words.parse::<Fault>().unwrap()).is_err(), "{words}");
     }
     let place = tempfile::tempdir().unwrap();
     let file = place.path().join("script");
-    fs::write(&file, "1s clock 1 +900ms\n").unwrap();
+    fs::write(&file, "1s controller 1 snapshot\n").unwrap();
     let run = ["run", "--world", "processes", "--seed", SEED, "--script", file.to_str().unwrap()];
     let (code, _, err) = chaos(place.path(), &run);
     assert_eq!(code, Some(2), "{err}");
-    assert!(err.contains("'1s clock 1 +900ms' cannot be done to processes: the product reads its clocks"), "{err}");
+    assert!(err.contains("'1s controller 1 snapshot' cannot be done to processes: no verb of the product"), "{err}");
+    let story = scenarios().join("fencing/second-level-when-the-bmc-is-gone");
+    let (code, _, err) = chaos(place.path(), &["run", "--world", "processes", "--story", story.to_str().unwrap()]);
+    assert_eq!(code, Some(2), "{err}");
+    assert!(err.contains("host2: the product has no driver for power outlets"), "{err}");
+}
+
+fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios")
+}
+
+#[test]
+fn most_stories_can_be_played_against_processes() {
+    let stories = story::all(&scenarios()).unwrap();
+    let able = stories.iter().filter(|story| unable(story).is_none()).count();
+    assert!(10 * able >= 9 * stories.len(), "{able} of {}", stories.len());
+}
+
+#[test]
+fn short_stories_are_told_by_processes_in_their_order() {
+    let place = tempfile::tempdir().unwrap();
+    for name in
+        ["fencing/cut-off-host-is-powered-off-first", "admission/nobody-enrolled-it", "time/the-wall-clock-jumps"]
+    {
+        let story = scenarios().join(name);
+        let (code, out, err) =
+            chaos(place.path(), &["run", "--world", "processes", "--story", story.to_str().unwrap()]);
+        assert_eq!(code, Some(0), "{name}: {out} {err}");
+    }
 }

@@ -32,6 +32,9 @@ pub(crate) struct Report {
     /// How often the nemesis wanted what the world cannot do.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) left_out: BTreeMap<String, u64>,
+    /// How often a node really stood still at each stall point, where the world knows.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stalls: BTreeMap<String, u64>,
     /// How often each kind of event was committed.
     pub(crate) events: BTreeMap<String, u64>,
     pub(crate) simulated_ms: u64,
@@ -86,6 +89,7 @@ pub(crate) fn sum_up(seed: u64, began: Instant, mut ended: Ended) -> anyhow::Res
         faults,
         stood: ended.stood.iter().map(|(point, times)| (point.to_string(), *times)).collect(),
         left_out: BTreeMap::new(),
+        stalls: BTreeMap::new(),
         events: events(&ended.history),
         simulated_ms: ended.simulated.0,
         script: ended.script.clone(),
@@ -107,6 +111,7 @@ impl Report {
             faults: BTreeMap::new(),
             stood: BTreeMap::new(),
             left_out: BTreeMap::new(),
+            stalls: BTreeMap::new(),
             events: BTreeMap::new(),
             simulated_ms: 0,
             wall_ms: 0,

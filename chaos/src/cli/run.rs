@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use quorumfence_chaos::history::History;
+use quorumfence_chaos::journal::Journal;
 use quorumfence_chaos::swarm::Plan;
 use quorumfence_chaos::world::sim::{Ended, Run};
 use quorumfence_machine::HostId;
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Writes everything that was seen as JSON lines.
     #[arg(long, value_name = "FILE")]
     pub(crate) history: Option<PathBuf>,
+    /// Writes what the simulated log said, one entry a line, as the machine's tests apply it again.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["world", "against"])]
+    pub(crate) journal: Option<PathBuf>,
     #[command(flatten)]
     against: against::Args,
 }
@@ -65,7 +69,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
         return against::run(&args.against, address, args.seed.unwrap_or(1), args.history.as_deref());
     }
     let seed = match (&args.story, args.seed) {
-        (Some(place), _) => return stories::play(place, args.trace),
+        (Some(place), _) => match args.world {
+            World::Sim => return stories::play(place, args.trace, args.journal.as_deref()),
+            World::Processes => return processes::story(args, place),
+            World::Hosts => anyhow::bail!("no story is told of hosts; 'sim' and 'processes' have them"),
+        },
         (None, Some(seed)) => seed,
         (None, None) => anyhow::bail!("neither a seed nor a story is named"),
     };
@@ -78,6 +86,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<ExitCode> {
     let run = Run::of(seed);
     let (ended, report) = case::judge(&run)?;
     write_history(args.history.as_deref(), &ended)?;
+    write_journal(args.journal.as_deref(), &ended.journal)?;
     if args.json {
         say(&(serde_json::to_string(&report)? + "\n"))?;
     } else {
@@ -92,6 +101,13 @@ pub(crate) fn write_history(path: Option<&Path>, ended: &Ended) -> anyhow::Resul
     let Some(path) = path else { return Ok(()) };
     let file = std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
     Ok(History { observations: ended.history.clone() }.write(std::io::BufWriter::new(file))?)
+}
+
+/// Writes what the log said into a file, where one is wanted.
+pub(crate) fn write_journal(path: Option<&Path>, journal: &Journal) -> anyhow::Result<()> {
+    let Some(path) = path else { return Ok(()) };
+    let file = std::fs::File::create(path).with_context(|| format!("{} cannot be written", path.display()))?;
+    Ok(journal.write(std::io::BufWriter::new(file))?)
 }
 
 /// Tells people how a run ended.

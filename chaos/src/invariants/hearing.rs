@@ -95,7 +95,7 @@ impl Hearing {
         if let Event::HostAdmitted { host, boot } = event {
             let seat = self.seat(host);
             (seat.admitted, seat.disturbed) = (Some(*boot), at);
-        } else if let Event::VotersChanged { .. } | Event::SettingsChanged { .. } = event {
+        } else if let Event::VotersChanged { .. } | Event::SettingsChanged = event {
             self.disturb(at);
         } else if let Event::HostLost { host, .. } = event {
             return self.lost(host, at);

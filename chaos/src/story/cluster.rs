@@ -6,8 +6,8 @@ use quorumfence_machine::{HostId, Segment, Settings};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use crate::fault::Levels;
-use crate::swarm::Profile;
+use crate::fault::{Gear, Levels};
+use crate::swarm::{Profile, Shape};
 
 /// Memory of a host for instances, unless the story says otherwise.
 pub const MEMORY_MIB: u64 = 4096;
@@ -188,6 +188,32 @@ impl Scene {
             snapshot_after: file.snapshot_after.unwrap_or(SNAPSHOT_AFTER),
             machines,
         })
+    }
+}
+
+impl Scene {
+    /// Returns the cluster that a seed's shape describes, armed and with clients.
+    pub fn of(seed: u64, shape: &Shape) -> Self {
+        let (settings, segment) = shape.policy();
+        let vm = |number: u8| move |which: u8| Vm::of(format!("vm{number}{}", char::from(b'a' + which % 26)));
+        let machine = |number| Machine {
+            number,
+            memory_mib: MEMORY_MIB,
+            levels: Some(Levels(vec![vec![Gear::Bmc]])),
+            instances: (0..shape.instances_per_host).map(vm(number)).collect(),
+        };
+        Self {
+            seed,
+            controllers: shape.controllers,
+            settings,
+            segment,
+            armed: true,
+            clients: true,
+            founding: true,
+            drift: shape.drift.clone(),
+            snapshot_after: shape.snapshot_after,
+            machines: (1..=shape.hosts).map(machine).collect(),
+        }
     }
 }
 

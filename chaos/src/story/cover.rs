@@ -37,7 +37,7 @@ kinds! {
     /// Every kind of reason.
     REASONS, reason, Reason:
     Disarmed Maintenance NotEnrolled NoFencingLevel FencesInFlight StormBrake MinimumHealthy WaitsForNewBoot
-    WaitsForPermits WaitsForInstances WaitsForHeartbeats NeedsHuman EvacuationDisabled ProofNotEnough Parked
+    WaitsForPermits WaitsForInstances WaitsForHeartbeats NeedsHuman ProofNotEnough Parked
 }
 
 kinds! {
@@ -82,7 +82,6 @@ impl Shown {
                 | Reason::WaitsForInstances { .. }
                 | Reason::WaitsForHeartbeats { .. }
                 | Reason::NeedsHuman { .. }
-                | Reason::EvacuationDisabled
                 | Reason::ProofNotEnough { .. } => None,
             }));
         }

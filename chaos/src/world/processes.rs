@@ -15,6 +15,7 @@
 
 pub mod bmc;
 mod clients;
+mod clock;
 mod controllers;
 pub mod disk;
 mod ear;
@@ -22,33 +23,45 @@ pub mod enclosure;
 mod found;
 mod hosts;
 mod inflict;
+mod members;
 mod net;
 mod operator;
 mod play;
 mod record;
+mod rounds;
+mod story;
 pub mod switch;
+mod vocabulary;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use quorumfence_drivers::lab::{Laboratory, Pace};
-use quorumfence_machine::{ControllerId, HostId};
+use quorumfence_drivers::order::Domain;
+use quorumfence_machine::{ControllerId, HostId, Millis, SegmentId, Settings};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::nemesis::Sight;
-use crate::swarm::Shape;
+use crate::story::Scene;
+use crate::swarm::Profile;
+use crate::world::sim::asides::Aside;
+use clock::Workshop;
 use controllers::Seat;
 use hosts::Station;
 pub use inflict::supports;
+use members::Members;
 use net::Net;
 pub use net::{OPERATOR, controller_address};
 use operator::{Operator, Statuses};
 pub use play::{Played, Wanted, plan, play};
 use record::Record;
+pub use story::{Staging, tell, unable};
+pub use vocabulary::never;
 
 /// Longest wait for one step of the founding.
 const PATIENCE: Duration = Duration::from_secs(90);
@@ -70,6 +83,22 @@ pub struct Processes {
     operator: Operator,
     statuses: Statuses,
     seats: BTreeMap<ControllerId, Seat>,
+    /// Who has a seat, for those who work while seats come and go.
+    roll: Roll,
+    /// How patient consensus is: the name of a profile.
+    patience: &'static str,
+    members: Members,
+    /// Makes clocks that can be bent; none where nobody bends any.
+    workshop: Option<Workshop>,
+    /// Clock rate of each controller, in parts per million off this machine's.
+    rates: Vec<i32>,
+    segment: SegmentId,
+    /// The settings in force, as far as nobody refused them.
+    settings: Settings,
+    /// Everything that runs at first, by its name.
+    domains: BTreeMap<String, Domain>,
+    /// What people were told.
+    asides: Asides,
     stations: BTreeMap<HostId, Station>,
     /// The host whose BMC lies from the beginning.
     lie: Option<HostId>,
@@ -82,30 +111,61 @@ pub struct Processes {
     ears: ear::Ears,
 }
 
-/// Where a client reaches the cluster, from inside the operator's namespace.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Endpoints {
-    /// The operator's context: identity and addresses.
-    pub context: PathBuf,
-    /// Each controller's `address:port`.
-    pub controllers: BTreeMap<ControllerId, String>,
+/// Controllers that have a seat. Clones are the same list.
+#[derive(Debug, Clone, Default)]
+struct Roll(Arc<Mutex<BTreeSet<ControllerId>>>);
+
+impl Roll {
+    fn set(&self, present: impl Iterator<Item = ControllerId>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = present.collect();
+    }
+
+    fn present(&self) -> Vec<ControllerId> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+}
+
+/// What people were told, with the time of the run.
+#[derive(Debug, Clone, Default)]
+struct Asides(Arc<Mutex<Vec<(Millis, Aside)>>>);
+
+impl Asides {
+    fn tell(&self, at: Millis, aside: Aside) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((at, aside));
+    }
+
+    fn so_far(&self) -> Vec<(Millis, Aside)> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a world of processes begins with.
+#[derive(Debug)]
+pub struct Opening<'a> {
+    /// An empty directory with a short name.
+    pub place: &'a Path,
+    /// The `quorumfence` program.
+    pub program: &'a Path,
+    /// The cluster.
+    pub scene: &'a Scene,
+    /// How patient consensus is.
+    pub patience: Profile,
+    /// A host whose BMC says off while it runs, from the beginning.
+    pub lie: Option<HostId>,
+    /// Whether clocks may be bent. Straight ones are the kernel's own.
+    pub bends_clocks: bool,
 }
 
 impl Processes {
-    /// Founds a cluster of processes in a directory and arms it.
+    /// Founds a cluster of processes in a directory, and arms it where its scene says so.
     ///
-    /// The BMC of a host that is named as a `lie` says off while the host runs. Must be called inside [`enclosure`], on the main thread, in a runtime of [`runtime`].
+    /// Must be called inside [`enclosure`], on the main thread, in a runtime of [`runtime`].
     ///
     /// # Errors
     ///
     /// What could not be started, with what it said.
-    pub async fn open(
-        place: &Path,
-        program: &Path,
-        seed: u64,
-        shape: &Shape,
-        lie: Option<HostId>,
-    ) -> anyhow::Result<Self> {
+    pub async fn open(opening: Opening<'_>) -> anyhow::Result<Self> {
+        let Opening { place, program, scene, patience, lie, bends_clocks } = opening;
         let record = Record::begin();
         let laboratory = Laboratory::open(Pace::default());
         let mut tasks = JoinSet::new();
@@ -115,14 +175,26 @@ impl Processes {
         let mut processes = Self {
             place: place.into(),
             program: program.into(),
-            seed,
+            seed: scene.seed,
             news: laboratory.news(),
             laboratory,
             record,
-            net: Net::new(seed).context("the network; it needs root and /dev/net/tun")?,
+            net: Net::new(scene.seed).context("the network; it needs root and /dev/net/tun")?,
             operator: Operator::new(place, program),
             statuses: Statuses::default(),
             seats: BTreeMap::new(),
+            roll: Roll::default(),
+            members: Members::default(),
+            patience: match patience {
+                Profile::Fast => "fast",
+                Profile::Default => "default",
+            },
+            workshop: bends_clocks.then(|| Workshop::open(place)).transpose()?,
+            rates: scene.drift.clone(),
+            segment: scene.segment.id.clone(),
+            settings: scene.settings.clone(),
+            domains: BTreeMap::new(),
+            asides: Asides::default(),
             stations: BTreeMap::new(),
             lie,
             power_cuts: 0,
@@ -130,14 +202,8 @@ impl Processes {
             tasks,
             ears,
         };
-        processes.found(shape).await?;
+        processes.found(scene, patience).await?;
         Ok(processes)
-    }
-
-    /// Returns where clients reach the cluster.
-    pub fn endpoints(&self) -> Endpoints {
-        let controllers = self.seats.keys().map(|id| (*id, controller_address(*id))).collect();
-        Endpoints { context: self.operator.context(), controllers }
     }
 
     /// Returns the truth about the hardware.
@@ -172,7 +238,9 @@ impl Processes {
     fn tend(&mut self) -> anyhow::Result<()> {
         self.tend_hosts()?;
         self.tend_controllers()?;
-        self.operator.reap();
+        self.tend_members()?;
+        let now = self.record.now();
+        self.operator.reap().into_iter().for_each(|why| self.asides.tell(now, Aside::Refused(why)));
         Ok(())
     }
 }

@@ -11,9 +11,9 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tonic::Status;
 
-use super::Processes;
 use super::operator::Lines;
 use super::record::Record;
+use super::{Processes, Roll};
 use crate::chance::Chance;
 use crate::observation::{Answer, Request, Seen};
 
@@ -31,6 +31,11 @@ pub(super) struct Clients {
 }
 
 impl Clients {
+    /// Returns a run without clients.
+    pub(super) fn none() -> Self {
+        Self { stop: Arc::default(), tasks: Vec::new() }
+    }
+
     /// Sends the clients home. Each ends the call that it is in.
     pub(super) fn send_home(&self) {
         self.stop.store(true, Ordering::SeqCst);
@@ -51,7 +56,7 @@ impl Processes {
             let client = Client {
                 number,
                 chance: Chance::new(self.seed, &format!("client {number}")),
-                controllers: self.seats.keys().copied().collect(),
+                roll: self.roll.clone(),
                 lines: Lines::open(&self.operator.context())?,
                 record: self.record.clone(),
                 calls: 0,
@@ -70,7 +75,7 @@ fn work(client: Client, stop: Arc<AtomicBool>) -> JoinHandle<()> {
 struct Client {
     number: u64,
     chance: Chance,
-    controllers: Vec<ControllerId>,
+    roll: Roll,
     lines: Lines,
     record: Record,
     calls: u64,
@@ -80,7 +85,7 @@ impl Client {
     async fn work(mut self, stop: Arc<AtomicBool>) {
         while !stop.load(Ordering::SeqCst) {
             sleep(Duration::from_millis(self.chance.between(50, 1000))).await;
-            let Some(controller) = self.chance.pick(&self.controllers).copied() else { return };
+            let Some(controller) = self.chance.pick(&self.roll.present()).copied() else { return };
             self.calls += 1;
             let call = self.calls * CLIENTS + self.number;
             if self.chance.percent(50) { self.write(call, controller).await } else { self.read(call, controller).await }
@@ -107,7 +112,7 @@ impl Client {
                 break;
             }
             self.lines.hang_up(at);
-            at = self.chance.pick(&self.controllers).copied().unwrap_or(at);
+            at = self.chance.pick(&self.roll.present()).copied().unwrap_or(at);
         }
         self.record.see(Seen::Answered { call, answer });
     }

@@ -10,6 +10,7 @@ use quorumfence_machine::{ControllerId, Millis};
 use quorumfence_raft::Point;
 use rustix::process::{Pid, Signal, kill_process};
 
+use super::clock::Clock;
 use super::disk::{Disk, Survives, Trouble};
 use super::net::{Net, controller};
 use super::{Processes, clock};
@@ -32,6 +33,8 @@ pub(super) struct Seat {
     /// A sync of the running process was told to fail.
     sync_fails: bool,
     process: Option<Child>,
+    /// The clocks of its machine; none where they are the kernel's.
+    pub(super) clock: Option<Clock>,
     /// Until when it stands still.
     still_until: Option<Instant>,
     /// It was told to stop, and starts again once it did; until when it has time to.
@@ -44,7 +47,16 @@ impl Seat {
         let mount = place.join(id.to_string());
         let disk = Disk::mount(&place.join(format!("disk-{}", id.0)), &mount).context("a controller's disk")?;
         let (directory, log) = (mount.join("node"), mount.with_extension("log"));
-        Ok(Self { directory, log, disk, sync_fails: false, process: None, still_until: None, stopping_until: None })
+        Ok(Self {
+            directory,
+            log,
+            disk,
+            sync_fails: false,
+            process: None,
+            clock: None,
+            still_until: None,
+            stopping_until: None,
+        })
     }
 
     /// Returns where the controller's files are.
@@ -87,6 +99,9 @@ impl Processes {
         let config = seat.config();
         let mut command = Command::new(&self.program);
         command.args(["controller", "run", "--config"]).arg(config);
+        if let Some(clock) = &seat.clock {
+            clock.rule(&mut command);
+        }
         seat.process = Some(spawn(&self.net, &place, &mut command, seat.log())?);
         Ok(())
     }
@@ -130,6 +145,17 @@ impl Processes {
     /// Lets the next task of a controller that comes by a point stand there. The product's own laboratory switch: a file.
     pub(super) fn stall(&self, id: ControllerId, point: Point, time: Millis) -> anyhow::Result<()> {
         self.seats.get(&id).map_or(Ok(()), |seat| stall(seat.directory(), point, time))
+    }
+
+    /// Sets a controller's wall clock ahead, or back.
+    pub(super) fn jump(&mut self, id: ControllerId, millis: i64) -> anyhow::Result<()> {
+        let clock = self.seats.get_mut(&id).and_then(|seat| seat.clock.as_mut());
+        clock.map_or(Ok(()), |clock| clock.jump(millis))
+    }
+
+    /// Sets every wall clock right.
+    pub(super) fn mend_clocks(&mut self) -> anyhow::Result<()> {
+        self.seats.values_mut().filter_map(|seat| seat.clock.as_mut()).try_for_each(Clock::mend)
     }
 
     /// Stops a controller's process for a while.

@@ -1,43 +1,44 @@
 //! From nothing to a cluster that is green and armed, with the commands that an operator uses.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::Context;
-use quorumfence_machine::{ControllerId, HostId};
-use quorumfence_proto::pb::ReadRequest;
+use anyhow::{Context, ensure};
+use quorumfence_machine::{ControllerId, HostId, Segment, Settings};
+use quorumfence_node::config;
+use quorumfence_proto::pb;
 
 use super::controllers::Seat;
 use super::hosts::{BMC_PORT, PASSWORD, USER};
 use super::net::{bmc, controller};
 use super::operator::Lines;
 use super::{Processes, controller_address, wait_until};
-use crate::fault::Place;
+use crate::fault::{Gear, Levels, Place};
 use crate::observation::Seen;
-use crate::swarm::Shape;
+use crate::story::Scene;
+use crate::swarm::Profile;
 use crate::world::sim::host;
 
 const FIRST: ControllerId = ControllerId(1);
 
 impl Processes {
-    /// Founds the cluster that a shape describes. Everything of the shape that this world cannot do is not in its plans.
-    pub(super) async fn found(&mut self, shape: &Shape) -> anyhow::Result<()> {
-        let (settings, segment) = shape.policy();
+    /// Founds the cluster of a scene, whose consensus is as patient as a profile says.
+    pub(super) async fn found(&mut self, scene: &Scene, profile: Profile) -> anyhow::Result<()> {
         let run = format!("seed {} of processes", self.seed);
-        self.record.see(Seen::Opened { run, settings, segment: segment.clone() });
+        let (settings, segment) = (scene.settings.clone(), scene.segment.clone());
+        self.record.see(Seen::Opened { run, settings: settings.clone(), segment: segment.clone() });
         self.first_controller().await?;
-        for number in 2..=shape.controllers {
+        for number in 2..=scene.controllers {
             self.join_controller(ControllerId(number.into())).await?;
         }
-        let (threshold, interval) = (segment.failure_threshold.to_string(), format!("{}ms", segment.check_interval.0));
-        let timing = ["--failure-threshold", &threshold, "--check-interval", &interval];
-        let healthy = segment.minimum_healthy_percent.to_string();
-        let create = ["segment", "create", segment.id.as_str(), "--minimum-healthy", &healthy];
-        self.operator.run(&[&create[..], &timing].concat())?;
-        let hosts: Vec<(HostId, u8)> = (1..=shape.hosts).map(|number| (host(number), number)).collect();
-        for (host, number) in &hosts {
-            self.rack(host, *number, shape.instances_per_host)?;
+        self.set_policy(settings, segment, profile).await?;
+        let hosts: BTreeMap<HostId, u8> =
+            scene.machines.iter().map(|machine| (host(machine.number), machine.number)).collect();
+        for machine in &scene.machines {
+            self.rack(machine)?;
         }
         self.join_agents(&hosts)?;
         // It also writes the controllers' addresses into the operator's context.
@@ -46,22 +47,26 @@ impl Processes {
             let lines = Lines::open(&self.operator.context())?;
             self.tasks.spawn(self.statuses.clone().follow(lines, *id));
         }
-        self.enrol(&hosts, segment.id.as_str()).await?;
-        let instances = u32::from(shape.hosts) * u32::from(shape.instances_per_host);
+        self.enrol_all(scene, hosts.len()).await?;
+        let enrolled = scene.machines.iter().filter(|machine| machine.levels.is_some()).count();
+        let instances: usize = scene.machines.iter().map(|machine| machine.instances.len()).sum();
         let mut lines = Lines::open(&self.operator.context())?;
         self.wait_while_tending("the admission of every host and instance", async |_| {
-            let status = lines.to(FIRST).await?.status(ReadRequest { local: true }).await?.into_inner();
-            let up = status.hosts.unwrap_or_default().up;
-            Ok(up == u32::from(shape.hosts) && status.instances == instances)
+            let status = lines.to(FIRST).await?.status(pb::ReadRequest { local: true }).await?.into_inner();
+            let up = usize::try_from(status.hosts.unwrap_or_default().up)?;
+            Ok(up == enrolled && usize::try_from(status.instances)? == instances)
         })
         .await?;
-        self.operator.run(&["arm", "--reason", "the run begins"]).map(drop)
+        if scene.armed {
+            self.operator.run(&["arm", "--reason", "the run begins"])?;
+        }
+        Ok(())
     }
 
     async fn first_controller(&mut self) -> anyhow::Result<()> {
         let seat = Seat::new(&self.place, FIRST)?;
         let (directory, address) = (path(seat.directory()), controller_address(FIRST));
-        let init = ["cluster", "init", "--name", "chaos", "--data-dir", &directory, "--profile", "fast"];
+        let init = ["cluster", "init", "--name", "chaos", "--data-dir", &directory, "--profile", self.patience];
         let places = ["--listen", &address, "--advertise", &address, "--laboratory"];
         self.operator.run(&[&init[..], &places].concat())?;
         self.begin(FIRST, seat)?;
@@ -72,27 +77,57 @@ impl Processes {
     async fn join_controller(&mut self, id: ControllerId) -> anyhow::Result<()> {
         let token = self.operator.run(&["token", "create", "--role", "controller"])?;
         let seat = Seat::new(&self.place, id)?;
-        let (directory, address) = (path(seat.directory()), controller_address(id));
-        let known = controller_address(FIRST);
-        let join = ["controller", "join", "--token", &token, "--controller", &known, "--data-dir", &directory];
-        let places = ["--listen", &address, "--advertise", &address, "--profile", "fast", "--laboratory"];
-        self.operator.run(&[&join[..], &places].concat())?;
+        self.operator.run(&words(&self.join_words(id, &seat, &token)))?;
         self.begin(id, seat)?;
         self.operator.run(&["member", "add", &id.0.to_string(), "--promote", "--wait"]).map(drop)
     }
 
+    /// Returns the command by which a controller joins.
+    pub(super) fn join_words(&self, id: ControllerId, seat: &Seat, token: &str) -> Vec<String> {
+        let (directory, address) = (path(seat.directory()), controller_address(id));
+        let known = controller_address(self.leader().unwrap_or(FIRST));
+        let join = ["controller", "join", "--token", token, "--controller", &known, "--data-dir", &directory];
+        let places = ["--listen", &address, "--advertise", &address, "--profile", self.patience, "--laboratory"];
+        join.into_iter().chain(places).map(String::from).collect()
+    }
+
     /// Tells a controller where its witness listens, and starts it.
-    fn begin(&mut self, id: ControllerId, seat: Seat) -> anyhow::Result<()> {
+    pub(super) fn begin(&mut self, id: ControllerId, mut seat: Seat) -> anyhow::Result<()> {
         let written = fs::read_to_string(seat.config()).context("a controller's configuration")?;
         let witness = path(&self.place.join("witness"));
         let text = format!("{written}laboratory_socket = \"{witness}\"\n");
-        fs::write(seat.config(), text).context("a controller's configuration")?;
+        // Synced, or the first power cut takes a part of it.
+        let mut file = fs::File::create(seat.config()).context("a controller's configuration")?;
+        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).context("a controller's configuration")?;
         self.net.plug(Place::Controller(id), controller(id)).context("a controller's network")?;
+        if let Some(workshop) = &self.workshop {
+            let nth = usize::try_from(id.0).unwrap_or(0).saturating_sub(1);
+            let (clock, bend) = workshop.clock(id, self.rates.get(nth).copied().unwrap_or(0))?;
+            self.record.bend(id, bend);
+            seat.clock = Some(clock);
+        }
         self.seats.insert(id, seat);
+        self.roll.set(self.seats.keys().copied());
         self.start(id)
     }
 
-    fn join_agents(&mut self, hosts: &[(HostId, u8)]) -> anyhow::Result<()> {
+    async fn set_policy(&self, settings: Settings, segment: Segment, profile: Profile) -> anyhow::Result<()> {
+        let mutation = |request: u8| Some(pb::Mutation { request: vec![request; 16], reason: String::new() });
+        let mut lines = Lines::open(&self.operator.context())?;
+        let client = &mut lines.to(FIRST).await?;
+        let initial = match profile {
+            Profile::Fast => config::Profile::Fast.settings(),
+            Profile::Default => config::Profile::Default.settings(),
+        };
+        if settings != initial {
+            let request = pb::SettingsSetRequest { mutation: mutation(1), settings: Some(settings.into()) };
+            client.settings_set(request).await.context("the settings of the scene")?;
+        }
+        let request = pb::SegmentCreateRequest { mutation: mutation(2), segment: Some(segment.into()) };
+        client.segment_create(request).await.context("the segment of the scene").map(drop)
+    }
+
+    fn join_agents(&mut self, hosts: &BTreeMap<HostId, u8>) -> anyhow::Result<()> {
         let uses = hosts.len().to_string();
         let token = self.operator.run(&["token", "create", "--role", "agent", "--uses", &uses])?;
         let known = controller_address(FIRST);
@@ -113,26 +148,52 @@ impl Processes {
         Ok(())
     }
 
-    async fn enrol(&mut self, hosts: &[(HostId, u8)], segment: &str) -> anyhow::Result<()> {
+    async fn enrol_all(&mut self, scene: &Scene, hosts: usize) -> anyhow::Result<()> {
         let mut lines = Lines::open(&self.operator.context())?;
         self.wait_while_tending("the first report of every agent", async |processes| {
             let id = processes.leader().unwrap_or(FIRST);
-            let reply = lines.to(id).await?.host_list(ReadRequest { local: true }).await?.into_inner();
-            let reported =
-                |row: &&quorumfence_proto::pb::HostReport| row.host.as_ref().is_some_and(|host| host.agent.is_some());
-            Ok(reply.hosts.iter().filter(reported).count() == hosts.len())
+            let reply = lines.to(id).await?.host_list(pb::ReadRequest { local: true }).await?.into_inner();
+            let reported = |row: &&pb::HostReport| row.host.as_ref().is_some_and(|host| host.agent.is_some());
+            Ok(reply.hosts.iter().filter(reported).count() == hosts)
         })
         .await?;
-        let file = self.place.join("password");
         let mut private = fs::OpenOptions::new();
-        let mut private = private.write(true).create(true).truncate(true).mode(0o600).open(&file).context("a file")?;
-        std::io::Write::write_all(&mut private, PASSWORD.as_bytes()).context("a file")?;
-        for (host, number) in hosts {
-            let (address, file) = (format!("{}:{BMC_PORT}", bmc(*number)), path(&file));
-            let enrol = ["host", "enrol", host.as_str(), "--segment", segment, "--bmc", &address];
-            self.operator.run(&[&enrol[..], &["--user", USER, "--password-file", &file]].concat())?;
+        let private = private.write(true).create(true).truncate(true).mode(0o600).open(self.password());
+        private.context("a file")?.write_all(PASSWORD.as_bytes()).context("a file")?;
+        for machine in &scene.machines {
+            if let Some(levels) = &machine.levels {
+                self.operator.run(&words(&self.enrol_words(&host(machine.number), levels)?))?;
+            }
         }
         Ok(())
+    }
+
+    /// Returns the command that gives a host its levels.
+    ///
+    /// # Errors
+    ///
+    /// The product has no driver for one of them.
+    pub(super) fn enrol_words(&self, host: &HostId, levels: &Levels) -> anyhow::Result<Vec<String>> {
+        let segment = self.segment.to_string();
+        let mut command: Vec<String> =
+            vec!["host".into(), "enrol".into(), host.to_string(), "--segment".into(), segment];
+        for level in &levels.0 {
+            let other = match level.as_slice() {
+                [Gear::Bmc] => host,
+                [Gear::BmcOf(other)] => other,
+                _ => anyhow::bail!("the product has no driver for the level {}", Levels(vec![level.clone()])),
+            };
+            let number = self.stations.get(other).with_context(|| format!("{other} is no host"))?.number;
+            command.extend(["--bmc".into(), format!("{}:{BMC_PORT}", bmc(number))]);
+        }
+        if !levels.0.is_empty() {
+            command.extend(["--user".into(), USER.into(), "--password-file".into(), path(&self.password())]);
+        }
+        Ok(command)
+    }
+
+    fn password(&self) -> PathBuf {
+        self.place.join("password")
     }
 
     /// Waits until something holds, and meanwhile lets processes follow their machines.
@@ -148,10 +209,15 @@ impl Processes {
             if holds(self).await.unwrap_or(false) {
                 return Ok(());
             }
-            anyhow::ensure!(began.elapsed() < super::PATIENCE, "{what} did not happen within {:?}", super::PATIENCE);
+            ensure!(began.elapsed() < super::PATIENCE, "{what} did not happen within {:?}", super::PATIENCE);
             tokio::time::sleep(super::LOOK).await;
         }
     }
+}
+
+/// Returns words as the operator takes them.
+pub(super) fn words(words: &[String]) -> Vec<&str> {
+    words.iter().map(String::as_str).collect()
 }
 
 fn path(path: &Path) -> String {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use quorumfence_drivers::lab::{BmcMode, remote};
 use quorumfence_drivers::secret::Secret;
-use quorumfence_machine::{BootId, HostId, SystemUuid};
+use quorumfence_machine::{BootId, HostId, InstanceId, SystemUuid};
 use rustix::process::Signal;
 use tokio::net::{UdpSocket, UnixListener};
 
@@ -17,7 +17,8 @@ use super::controllers::{end, signal, spawn};
 use super::net::{bmc, bmc_of, host as address_of};
 use super::{Processes, clock};
 use crate::fault::Place;
-use crate::world::sim::{domain, first_boot, next_boot};
+use crate::story::Machine;
+use crate::world::sim::{INSTANCES, described, first_boot, host, next_boot};
 
 /// The account of every BMC.
 pub(super) const USER: &str = "fence";
@@ -49,7 +50,9 @@ pub(super) struct Station {
 
 impl Processes {
     /// Puts a host into the rack: power, BMC, hypervisor and instances. Its agent starts later.
-    pub(super) fn rack(&mut self, host: &HostId, number: u8, instances: u8) -> anyhow::Result<()> {
+    pub(super) fn rack(&mut self, described_as: &Machine) -> anyhow::Result<()> {
+        let number = described_as.number;
+        let host = &host(number);
         let machine = SystemUuid([number; 16]);
         self.laboratory.add_host(host.clone(), machine, first_boot(number));
         let mut boots = 0;
@@ -59,8 +62,10 @@ impl Processes {
             boots += 1;
             self.laboratory.restore_power(host, next_boot(number, boots));
         }
-        for which in 0..instances {
-            self.laboratory.seed_instance(host, domain(number, which));
+        for vm in &described_as.instances {
+            let domain = described(InstanceId([INSTANCES + u8::try_from(self.domains.len())?; 16]), vm);
+            self.laboratory.seed_instance(host, domain.clone());
+            self.domains.insert(vm.name.clone(), domain);
         }
         let directory = self.place.join(host.as_str());
         let hypervisor = UnixListener::bind(self.hypervisor_socket(host)).context("a hypervisor's socket")?;

@@ -8,26 +8,22 @@ use quorumfence_machine::{ControllerId, HostId};
 
 use super::Processes;
 use super::controllers::stall;
-use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, Weather, Which};
+use super::found::words;
+use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, Gear, HostBlow, Levels, Weather, Which};
 use crate::observation::Seen;
-use crate::world::sim::{bmc_mode, hypervisor_mode};
+use crate::world::sim::{bmc_mode, hypervisor_mode, lay_hands};
 
 /// Says why this world cannot do a fault, where it cannot.
 pub fn supports(fault: &Fault) -> Result<(), &'static str> {
     match fault {
-        Fault::WallClock(..) => {
-            Err("the product reads its clocks by system calls, which no preloaded library bends, and a machine has one")
-        }
         Fault::Controller(_, Blow::Snapshot) => Err("no verb of the product asks a controller for a snapshot"),
-        Fault::Disk(_, DiskTrouble::Flip(_)) | Fault::Controller(_, Blow::Wipe) => {
-            Err("the product's command line cannot replace the controller afterwards")
+        Fault::Disk(_, DiskTrouble::Flip(_)) => {
+            Err("nobody outside can tell which byte of RocksDB's files holds what; the disk's own tests flip them")
         }
-        Fault::Member(_) => Err("the product's command line cannot take members away"),
-        Fault::Instance(..) | Fault::Explain(_) => Err("it belongs into stories"),
-        Fault::Operator(Deed::InsistDead(_) | Deed::Enrol(..) | Deed::Set(_)) => Err("it belongs into stories"),
+        Fault::Operator(Deed::Enrol(_, levels)) => drives(levels),
         Fault::Controller(
             _,
-            Blow::Kill | Blow::PowerCut | Blow::Start | Blow::Pause(_) | Blow::HandOver | Blow::Stall(..),
+            Blow::Kill | Blow::PowerCut | Blow::Start | Blow::Pause(_) | Blow::HandOver | Blow::Stall(..) | Blow::Wipe,
         )
         | Fault::Disk(_, DiskTrouble::Works | DiskTrouble::Slow(_) | DiskTrouble::FailSync | DiskTrouble::Full)
         | Fault::Cut { .. }
@@ -38,11 +34,36 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
         | Fault::Host(..)
         | Fault::Bmc(..)
         | Fault::Hypervisor(..)
+        | Fault::WallClock(..)
+        | Fault::Member(_)
+        | Fault::Instance(..)
+        | Fault::Explain(_)
         | Fault::Operator(
-            Deed::Arm | Deed::Disarm | Deed::StartMaintenance(_) | Deed::EndMaintenance(_) | Deed::ConfirmDead(_),
+            Deed::Arm
+            | Deed::Disarm
+            | Deed::StartMaintenance(_)
+            | Deed::EndMaintenance(_)
+            | Deed::ConfirmDead(_)
+            | Deed::InsistDead(_)
+            | Deed::Set(_),
         )
         | Fault::Heal => Ok(()),
     }
+}
+
+/// Says why a host cannot be fenced with these levels here, where it cannot.
+pub(super) fn drives(levels: &Levels) -> Result<(), &'static str> {
+    for level in &levels.0 {
+        match level.as_slice() {
+            [Gear::Bmc | Gear::BmcOf(_)] => {}
+            [Gear::Pdu] => return Err("the product has no driver for power outlets"),
+            [Gear::Ipmi] => return Err("here every BMC speaks IPMI, and no driver refuses it"),
+            [Gear::StrangeBmc] => return Err("every BMC of this world belongs to one of its hosts"),
+            [Gear::CabledTo(_)] => return Err("the command line enrols no device that names no machine"),
+            _ => return Err("the command line enrols one device a level"),
+        }
+    }
+    Ok(())
 }
 
 impl Processes {
@@ -59,7 +80,12 @@ impl Processes {
                 self.chosen(*which).into_iter().try_for_each(|id| self.strike(id, *blow))?;
             }
             Fault::Disk(id, trouble) => self.trouble_disk(*id, *trouble),
-            Fault::WallClock(..) | Fault::Member(_) | Fault::Instance(..) | Fault::Explain(_) => {}
+            Fault::WallClock(id, millis) => self.jump(*id, *millis)?,
+            Fault::Member(change) => self.change_members(*change),
+            Fault::Instance(name, hands) => {
+                self.domains.get(name).into_iter().for_each(|domain| lay_hands(&self.laboratory, domain, hands));
+            }
+            Fault::Explain(host) => self.explain(host)?,
             Fault::Cut { from, to } => self.net.cut(from.clone(), to.clone()),
             Fault::Join { from, to } => self.net.join(from, to),
             Fault::Isolate(place) => self.net.isolate(place.clone()),
@@ -94,7 +120,8 @@ impl Processes {
             // The product hands over when it is told to stop, and only then.
             Blow::HandOver => self.restart_in_order(id)?,
             Blow::Stall(point, time) => self.stall(id, point, time)?,
-            Blow::Snapshot | Blow::Wipe => {}
+            Blow::Wipe => self.wipe(id)?,
+            Blow::Snapshot => {}
         }
         Ok(())
     }
@@ -115,18 +142,22 @@ impl Processes {
     }
 
     fn act(&mut self, deed: &Deed) -> anyhow::Result<()> {
-        let why = ["--reason", "chaos"];
-        let words = match deed {
+        let why = ["--reason", "by hand"];
+        let said = match deed {
             Deed::Arm => vec!["arm"],
             Deed::Disarm => vec!["disarm"],
             Deed::StartMaintenance(host) => vec!["host", "maintenance", "on", host.as_str()],
             Deed::EndMaintenance(host) => vec!["host", "maintenance", "off", host.as_str()],
             // A person who confirms a living host breaks every promise by hand; this one looks first.
             Deed::ConfirmDead(host) if self.laboratory.is_on(host) => return Ok(()),
-            Deed::ConfirmDead(host) => vec!["--yes", "host", "confirm-dead", host.as_str()],
-            Deed::InsistDead(_) | Deed::Enrol(..) | Deed::Set(_) => return Ok(()),
+            Deed::ConfirmDead(host) | Deed::InsistDead(host) => vec!["--yes", "host", "confirm-dead", host.as_str()],
+            Deed::Enrol(host, levels) => {
+                let enrolment = self.enrol_words(host, levels)?;
+                return self.operator.begin(&words(&enrolment)).context("a deed");
+            }
+            Deed::Set(line) => return self.change_settings(line),
         };
-        self.operator.begin(&[&words[..], &why].concat()).context("a deed")
+        self.operator.begin(&[&said[..], &why].concat()).context("a deed")
     }
 
     /// Mends everything, starts whoever stopped, and opens the brakes.
@@ -140,13 +171,16 @@ impl Processes {
         for id in self.seats.keys().copied().collect::<Vec<_>>() {
             self.trouble_disk(id, DiskTrouble::Works);
         }
+        self.mend_clocks()?;
         self.thaw()?;
         self.resume_controllers()?;
+        self.heal_members();
         self.start_all()
     }
 
-    /// Starts every controller that does not run, as its service manager would.
+    /// Starts every controller that does not run and is whole, as its service manager would.
     pub(super) fn start_all(&mut self) -> anyhow::Result<()> {
-        self.seats.keys().copied().collect::<Vec<_>>().into_iter().try_for_each(|id| self.start(id))
+        let whole: Vec<ControllerId> = self.seats.keys().copied().filter(|id| !self.is_broken(*id)).collect();
+        whole.into_iter().try_for_each(|id| self.start(id))
     }
 }

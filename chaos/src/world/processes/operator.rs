@@ -18,9 +18,10 @@ use tonic::Status;
 use tonic::transport::Channel;
 
 use super::clock;
+use super::found::words;
 
 /// How long a controller has to say how it is.
-const ANSWER: Duration = Duration::from_millis(800);
+pub(super) const ANSWER: Duration = Duration::from_millis(800);
 
 /// Between two looks at a controller.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -62,16 +63,21 @@ impl Operator {
 
     /// Begins a command that nobody waits for. A person who has both hands full does not begin.
     pub(super) fn begin(&mut self, arguments: &[&str]) -> anyhow::Result<()> {
-        self.reap();
         if self.deeds.len() < DEEDS_MAX {
             self.deeds.push(self.command(arguments).args(["--timeout", "10s"]).spawn().context("a command")?);
         }
         Ok(())
     }
 
-    /// Forgets the commands that ended.
-    pub(super) fn reap(&mut self) {
-        self.deeds.retain_mut(|deed| matches!(deed.try_wait(), Ok(None)));
+    /// Begins a command whose end the caller waits for.
+    pub(super) fn spawn(&self, arguments: &[String]) -> anyhow::Result<Child> {
+        self.command(&words(arguments)).args(["--timeout", "10s"]).spawn().context("a command")
+    }
+
+    /// Forgets the commands that ended, and returns what those said that failed.
+    pub(super) fn reap(&mut self) -> Vec<String> {
+        let ended = self.deeds.extract_if(.., |deed| !matches!(deed.try_wait(), Ok(None)));
+        ended.filter_map(|deed| complaint(deed.wait_with_output().ok()?)).collect()
     }
 
     /// Whether no command is on its way.
@@ -85,6 +91,18 @@ impl Operator {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }
+}
+
+/// Returns what a command printed that ended well.
+pub(super) fn said(child: Child) -> Option<String> {
+    let output = child.wait_with_output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+}
+
+/// Returns what a command that failed said, on one line.
+fn complaint(output: std::process::Output) -> Option<String> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    (!output.status.success()).then(|| said.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 impl super::Processes {

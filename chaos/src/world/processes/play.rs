@@ -1,7 +1,8 @@
 //! One run from its opening to its verdict: warm up, chaos, heal, converge.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -9,23 +10,37 @@ use quorumfence_machine::{HostId, Millis};
 use tokio::time::{sleep, timeout};
 
 use super::clients::Clients;
-use super::{Processes, supports};
+use super::rounds::Source;
+use super::{Opening, Processes, supports};
 use crate::fault::{Deed, Fault, HostBlow};
-use crate::nemesis::Nemesis;
+use crate::journal::Journal;
 use crate::observation::Seen;
 use crate::script::{Action, Script};
+use crate::story::Scene;
 use crate::swarm::{Kind, Plan, Profile};
-use crate::world::sim::{Ended, Run, due};
+use crate::world::sim::{Ended, Run};
 
 /// Between two looks of the nemesis.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Before the faults begin.
-const WARM_UP: Duration = Duration::from_secs(2);
+pub(super) const WARM_UP: Duration = Duration::from_secs(2);
 
 /// After the faults everything must be well within this long: several times the nominal bound, because processes share
 /// two cores with whatever else runs there.
 const CONVERGENCE: Millis = Millis(240_000);
+
+/// How long the end of a run is waited for.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Patience {
+    /// Everything must be well within this long.
+    pub(super) whole: Millis,
+    /// Where nothing has happened for this long nothing will, well or not.
+    pub(super) still: Millis,
+}
+
+/// The patience of a run: it must get well, and waits for that.
+const PATIENCE: Patience = Patience { whole: CONVERGENCE, still: CONVERGENCE };
 
 /// Then nothing may happen for this long.
 const QUIET: Millis = Millis(12_000);
@@ -41,9 +56,6 @@ const BRAKES_PAUSE: Millis = Millis(3000);
 
 /// The words of killed controllers are in the kernel, and this long is plenty to read them.
 const LAST_WORDS: Duration = Duration::from_secs(10);
-
-/// The nemesis plans its storms for at least so long.
-const CHAOS_MIN: Millis = Millis(40_000);
 
 /// Hosts that a run of processes has at most: two cores carry this many with their BMCs.
 const HOSTS_MAX: u8 = 5;
@@ -68,15 +80,15 @@ pub struct Played {
     pub ended: Ended,
     /// What the nemesis wanted and this world cannot do, by kind.
     pub left_out: BTreeMap<String, u64>,
+    /// How often a node really stood still at a stall point.
+    pub stalls: BTreeMap<String, u64>,
 }
 
 /// Returns the plan of a seed for this world: without the kinds and the shapes that it cannot do.
 pub fn plan(seed: u64, chaos: Millis) -> Plan {
     let mut plan = Plan::of(seed);
-    plan.kinds.retain(|kind| !matches!(kind, Kind::Clocks | Kind::Members | Kind::Damage));
     plan.chaos = chaos;
     plan.shape.profile = Profile::Fast;
-    plan.shape.drift = Vec::new();
     plan.shape.hosts = plan.shape.hosts.min(HOSTS_MAX);
     plan
 }
@@ -92,19 +104,45 @@ pub async fn play(wanted: &Wanted) -> anyhow::Result<Played> {
         let unable = script.actions.iter().find_map(|action| Some((action, supports(&action.fault).err()?)));
         unable.map_or(Ok(()), |(action, why)| Err(anyhow::anyhow!("'{action}' cannot be done to processes: {why}")))?;
     }
-    let mut processes = Processes::open(place, program, run.seed, &run.shape, lie.clone()).await?;
+    let scene = Scene::of(run.seed, &run.shape);
+    let (patience, lie, bends_clocks) = (run.shape.profile, lie.clone(), needs_bent_clocks(run));
+    let mut processes = Processes::open(Opening { place, program, scene: &scene, patience, lie, bends_clocks }).await?;
     processes.pass(WARM_UP).await?;
     let clients = processes.open_for_clients()?;
     let (script, left_out) = processes.chaos(run).await?;
     clients.send_home();
-    processes.converge(&clients).await?;
+    processes.converge(&clients, PATIENCE).await?;
     let is_suspected = processes.suspicion.is_confirmed;
     let ended = processes.close(script).await?;
+    let stalls = stalls_hit(place).context("what the processes said")?;
     ensure!(
         ended.broken.is_some() || !is_suspected,
         "the run was ended for a breach that the whole history does not show"
     );
-    Ok(Played { ended, left_out })
+    Ok(Played { ended, left_out, stalls })
+}
+
+/// Counts in the words of all processes how often one stood still at a point.
+fn stalls_hit(place: &Path) -> anyhow::Result<BTreeMap<String, u64>> {
+    let mut hit = BTreeMap::new();
+    for entry in fs::read_dir(place)? {
+        let path = entry?.path();
+        if path.extension().is_none_or(|extension| extension != "log") {
+            continue;
+        }
+        let said = String::from_utf8_lossy(&fs::read(&path)?).into_owned();
+        for line in said.lines().filter(|line| line.contains("the laboratory holds this node at a stall point")) {
+            let point = line.split_whitespace().find_map(|word| word.strip_prefix("point="));
+            *hit.entry(point.unwrap_or("unknown").to_string()).or_default() += 1;
+        }
+    }
+    Ok(hit)
+}
+
+fn needs_bent_clocks(run: &Run) -> bool {
+    let jumps = |script: &Script| script.actions.iter().any(|action| matches!(action.fault, Fault::WallClock(..)));
+    let is_planned = || plan(run.seed, run.chaos).kinds.contains(&Kind::Clocks);
+    run.shape.drift.iter().any(|drift| *drift != 0) || run.script.as_ref().map_or_else(is_planned, jumps)
 }
 
 /// Whether a promise seems to be broken. What is on its way here may still explain it.
@@ -116,27 +154,9 @@ pub(super) struct Suspicion {
     is_confirmed: bool,
 }
 
-/// Where faults come from.
-enum Source {
-    Nemesis(Box<Nemesis>),
-    Script(std::vec::IntoIter<Action>, Option<Action>),
-}
-
-impl Source {
-    fn of(run: &Run) -> Self {
-        match &run.script {
-            Some(script) => Self::Script(script.actions.clone().into_iter(), None),
-            None => {
-                let plan = Plan { shape: run.shape.clone(), ..plan(run.seed, run.chaos.max(CHAOS_MIN)) };
-                Self::Nemesis(Box::new(Nemesis::new(run.seed, plan)))
-            }
-        }
-    }
-}
-
 impl Processes {
     /// Lets time pass, in which processes follow what happens to their machines.
-    async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
+    pub(super) async fn pass(&mut self, time: Duration) -> anyhow::Result<()> {
         let until = super::clock() + time;
         while super::clock() < until {
             self.tick().await?;
@@ -145,22 +165,19 @@ impl Processes {
     }
 
     /// Lets a tick pass, or less when something happens to the hardware.
-    async fn tick(&mut self) -> anyhow::Result<()> {
+    pub(super) async fn tick(&mut self) -> anyhow::Result<()> {
         // The laboratory lives as long as this world, so only time can end the wait without news.
         drop(timeout(TICK, self.news.changed()).await);
         self.tend()
     }
 
     async fn chaos(&mut self, run: &Run) -> anyhow::Result<(Script, BTreeMap<String, u64>)> {
-        let mut source = Source::of(run);
+        let mut source = Source::of(run, Plan { shape: run.shape.clone(), ..plan(run.seed, run.chaos) });
         let (mut script, mut left_out) = (Script::default(), BTreeMap::new());
         let began = self.record.now();
         loop {
             let now = self.record.now() - began;
-            let due = match &mut source {
-                Source::Nemesis(nemesis) => nemesis.due(now, &self.sight()),
-                Source::Script(actions, next) => due(actions, next, now),
-            };
+            let due = source.due(now, &self.sight());
             for fault in due {
                 if supports(&fault).is_err() {
                     *left_out.entry(fault.kind()).or_default() += 1;
@@ -177,13 +194,13 @@ impl Processes {
     }
 
     /// Heals everything, does what operators do, and waits until all is well and quiet, or patience ends.
-    async fn converge(&mut self, clients: &Clients) -> anyhow::Result<()> {
+    pub(super) async fn converge(&mut self, clients: &Clients, patience: Patience) -> anyhow::Result<()> {
         self.inflict(&Fault::Heal)?;
         self.record.see(Seen::Healed);
         let healed = self.record.now();
         let mut dark: BTreeMap<_, Millis> = BTreeMap::new();
         let mut brakes = healed;
-        while self.record.now() - healed < CONVERGENCE && !self.is_convicted()? {
+        while self.record.now() - healed < patience.whole && !self.is_convicted()? {
             let now = self.record.now();
             let off: Vec<_> = self.sight().off.into_iter().collect();
             dark.retain(|host, _| off.contains(host));
@@ -198,7 +215,8 @@ impl Processes {
                 self.open_brakes().await?;
             }
             let is_well = clients.are_gone() && self.operator.is_idle() && self.is_well();
-            if is_well && self.record.quiet_for(&self.laboratory) >= QUIET {
+            let enough = if is_well { QUIET } else { patience.still };
+            if self.record.quiet_for(&self.laboratory).min(now - healed) >= enough {
                 return Ok(());
             }
             self.tick().await?;
@@ -207,7 +225,7 @@ impl Processes {
     }
 
     /// Looks from time to time whether a promise is broken, so that nobody waits for the end of a run that is lost.
-    fn is_convicted(&mut self) -> anyhow::Result<bool> {
+    pub(super) fn is_convicted(&mut self) -> anyhow::Result<bool> {
         let (now, (at, was_broken)) = (self.record.now(), self.suspicion.last);
         if now - at > LOOK_PAUSE && !self.suspicion.is_confirmed {
             let is_broken = self.record.judge(&self.laboratory)?.broken.is_some();
@@ -237,7 +255,8 @@ impl Processes {
             let picked: std::collections::BTreeSet<u64> = said.values().map(pick).collect();
             picked.len() == 1
         };
-        said.len() == self.seats.len()
+        self.members_are_settled()
+            && said.len() == self.seats.len()
             && same(|status| status.applied)
             && same(|status| status.leader.as_ref().map_or(0, |leader| leader.id))
             && self.leader().is_some()
@@ -246,7 +265,7 @@ impl Processes {
     }
 
     /// Ends the run: nothing that happens from here on is part of it.
-    async fn close(mut self, script: Script) -> anyhow::Result<Ended> {
+    pub(super) async fn close(mut self, script: Script) -> anyhow::Result<Ended> {
         self.record.see(Seen::Closed);
         let simulated = self.record.now();
         for id in self.seats.keys().copied().collect::<Vec<_>>() {
@@ -267,6 +286,7 @@ impl Processes {
             judged: judged.judged,
             stood: BTreeMap::new(),
             simulated,
+            journal: Journal::default(),
         })
     }
 }

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use anyhow::ensure;
 use quorumfence_drivers::lab::Laboratory;
-use quorumfence_machine::{BootId, Destination, Event, HostId, InstanceId, LogIndex, Millis};
+use quorumfence_machine::{BootId, ControllerId, Destination, Event, HostId, InstanceId, LogIndex, Millis};
 use quorumfence_node::wiring::testimony::{self, Line, Said};
 
+use super::clock::Bend;
 use crate::observation::{Observation, Seen};
 use crate::verdict::{Broken, Court};
 use crate::world::sim::told;
@@ -27,6 +28,8 @@ struct Inner {
     /// With the time of each, in the order of arrival.
     seen: Vec<(u64, Seen)>,
     board: Board,
+    /// How the clocks of controllers go that are not this machine's.
+    bends: BTreeMap<ControllerId, Bend>,
     /// What should be here and is not. A history with holes proves nothing.
     lost: Vec<String>,
 }
@@ -70,6 +73,7 @@ impl Record {
     pub(super) fn hear(&self, line: Line) {
         let Line { at_ns, controller, said } = line;
         let mut inner = self.lock();
+        let at_ns = inner.bends.get(&controller).map_or(at_ns, |bend| bend.straight(at_ns));
         let (at, seen) = match said {
             Said::Runs { applied } => (at_ns, Seen::Running { controller, applied }),
             Said::Applied { index, content, events, digest } => {
@@ -80,6 +84,11 @@ impl Record {
             Said::OffSent { host } => (end_of_milli(at_ns), Seen::OffSent { controller, host }),
         };
         inner.seen.push((at, seen));
+    }
+
+    /// Notes by which clocks a controller speaks.
+    pub(super) fn bend(&self, id: ControllerId, bend: Bend) {
+        self.lock().bends.insert(id, bend);
     }
 
     /// Notes that something was seen and cannot be told.

@@ -24,7 +24,7 @@ use crate::story::{MEMORY_MIB, Machine, Vm};
 const BOOT_TIME: Duration = Duration::from_millis(800);
 
 /// The first byte of a story's instances: no host's boot begins so, so that a log can name both.
-const INSTANCES: u8 = 0x80;
+pub(in crate::world) const INSTANCES: u8 = 0x80;
 
 /// The machine of no host.
 const STRANGER: SystemUuid = SystemUuid([0xee; 16]);
@@ -206,6 +206,7 @@ impl Sim {
             found: Box::new(move |controllers| {
                 *known.lock().unwrap_or_else(PoisonError::into_inner) = Some(controllers.clone());
             }),
+            laboratory: false,
         };
         let starting = Arc::clone(&node);
         node.spawn(async move {
@@ -288,7 +289,7 @@ pub(in crate::world) fn domain(number: u8, which: u8) -> Domain {
     described(nth_instance(number, which), &Vm { name, priority: 500, memory_mib: 64, ha: true })
 }
 
-fn described(id: InstanceId, vm: &Vm) -> Domain {
+pub(in crate::world) fn described(id: InstanceId, vm: &Vm) -> Domain {
     let Vm { name, priority, memory_mib, ha } = vm.clone();
     let tag = if priority == 500 { String::new() } else { format!(" priority='{priority}'") };
     let definition = format!(

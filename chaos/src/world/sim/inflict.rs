@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
-use quorumfence_drivers::order::Hypervisor;
+use quorumfence_drivers::lab::{BmcMode, HypervisorMode, Laboratory};
+use quorumfence_drivers::order::{Domain, Hypervisor};
 use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State};
 use quorumfence_raft::{Expect, Point};
 use quorumfence_storage::Column;
@@ -43,7 +43,9 @@ impl Sim {
             Fault::Bmc(host, BmcTrouble::Stale) if !self.laboratory().is_on(host) => {}
             Fault::Bmc(host, trouble) => self.laboratory().set_bmc(host, bmc(*trouble)),
             Fault::Hypervisor(host, trouble) => self.laboratory().set_hypervisor(host, hypervisor(*trouble)),
-            Fault::Instance(name, hands) => self.lay_hands_on(name, hands),
+            Fault::Instance(name, hands) => {
+                self.domains.get(name).into_iter().for_each(|domain| lay_hands(self.laboratory(), domain, hands));
+            }
             Fault::Operator(deed) => self.act(deed),
             Fault::Member(change) => self.change_members(*change),
             Fault::Explain(host) => self.explain(host),
@@ -158,26 +160,6 @@ impl Sim {
         story::changed(&settings, line).map_err(|error| error.to_string())
     }
 
-    /// Does what somebody with a shell on the hosts does. Who moves an instance stops it first.
-    fn lay_hands_on(&self, name: &str, hands: &Hands) {
-        let Some(domain) = self.domains.get(name).cloned() else { return };
-        let (laboratory, instance) = (self.laboratory(), domain.instance);
-        let end = || {
-            let hosts = laboratory.runs_on(instance);
-            let stop = |host| laboratory.hypervisor(host).stop(instance, Duration::ZERO).now_or_never();
-            // A hypervisor that hangs stops nothing; one that loses its answer does.
-            hosts.iter().filter_map(stop).count() == hosts.len() || laboratory.runs_on(instance).is_empty()
-        };
-        match hands {
-            Hands::Start(host) => laboratory.seed_instance(host, domain),
-            Hands::Migrate(host) if end() => laboratory.seed_instance(host, domain),
-            Hands::Migrate(_) => {}
-            Hands::End => {
-                end();
-            }
-        }
-    }
-
     /// Mends everything, starts whoever stopped, and opens the brakes.
     fn heal(&mut self) {
         self.ether.heal_all();
@@ -198,6 +180,25 @@ impl Sim {
             self.start(id, Expect::Existing);
         }
         self.heal_members();
+    }
+}
+
+/// Does what somebody with a shell on the hosts does. Who moves an instance stops it first.
+pub(in crate::world) fn lay_hands(laboratory: &Laboratory, domain: &Domain, hands: &Hands) {
+    let instance = domain.instance;
+    let end = || {
+        let hosts = laboratory.runs_on(instance);
+        let stop = |host| laboratory.hypervisor(host).stop(instance, Duration::ZERO).now_or_never();
+        // A hypervisor that hangs stops nothing; one that loses its answer does.
+        hosts.iter().filter_map(stop).count() == hosts.len() || laboratory.runs_on(instance).is_empty()
+    };
+    match hands {
+        Hands::Start(host) => laboratory.seed_instance(host, domain.clone()),
+        Hands::Migrate(host) if end() => laboratory.seed_instance(host, domain.clone()),
+        Hands::Migrate(_) => {}
+        Hands::End => {
+            end();
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use super::workload::Clients;
 use super::{Sim, run};
 use crate::canary::Guilt;
 use crate::fault::{Fault, HostBlow};
+use crate::journal::Journal;
 use crate::nemesis::Nemesis;
 use crate::observation::{Observation, Seen};
 use crate::script::{Action, Script};
@@ -62,6 +63,8 @@ pub struct Ended {
     pub stood: BTreeMap<Point, u64>,
     /// How long the run was, in simulated time.
     pub simulated: Millis,
+    /// What the log said; nothing where the world is real.
+    pub journal: Journal,
 }
 
 impl Run {
@@ -108,7 +111,8 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         }
         let simulated = sim.laboratory().now();
         let (history, judged) = sim.record.close();
-        Ok(Ended { script, history, broken: sim.record.broken(), judged, stood: sim.stood(), simulated })
+        let (broken, journal) = (sim.record.broken(), sim.record.journal());
+        Ok(Ended { script, history, broken, judged, stood: sim.stood(), simulated, journal })
     })
 }
 

@@ -8,6 +8,7 @@ use quorumfence_machine::{ControllerId, LogIndex, State};
 use quorumfence_raft::{Passage, Witness};
 
 use crate::chance::mix;
+use crate::journal::Journal;
 use crate::observation::{Cause, Observation, Seen};
 use crate::verdict::{Broken, Court};
 
@@ -28,6 +29,7 @@ struct Inner {
     facts: usize,
     court: Court,
     broken: Option<Broken>,
+    journal: Journal,
 }
 
 impl Record {
@@ -59,6 +61,11 @@ impl Record {
         let mut inner = self.lock();
         let judged = inner.court.judged();
         (std::mem::take(&mut inner.history), judged)
+    }
+
+    /// Returns what the log said.
+    pub(super) fn journal(&self) -> Journal {
+        self.lock().journal.clone()
     }
 
     /// Returns the witness of one controller.
@@ -100,6 +107,7 @@ struct Clerk {
 impl Witness for Clerk {
     fn applied(&self, passage: &Passage<'_>) {
         let Passage { at, term, entry, events, state } = passage;
+        self.record.lock().journal.note(*at, *entry);
         self.record.see(Seen::Applied {
             controller: self.controller,
             index: *at,

@@ -13,6 +13,7 @@ use super::play::{TICK, due};
 use super::runtime::Rate;
 use super::workload::Clients;
 use super::{Person, Sim, run};
+use crate::journal::Journal;
 use crate::observation::{Observation, Seen};
 use crate::script::Script;
 use crate::story::{Ending, Scene};
@@ -36,6 +37,8 @@ pub struct Told {
     pub broken: Option<Broken>,
     /// How often each promise was put to the test.
     pub judged: BTreeMap<&'static str, u64>,
+    /// What the log said.
+    pub journal: Journal,
 }
 
 /// Plays a script in a cluster, to the end or to the first broken promise.
@@ -63,7 +66,8 @@ pub fn tell(scene: &Scene, script: &Script, ending: Ending) -> anyhow::Result<To
         }
         let ended = sim.laboratory().now();
         let (history, judged) = sim.record.close();
-        Ok(Told { history, asides: sim.asides.close(), began, ended, broken: sim.record.broken(), judged })
+        let (asides, broken, journal) = (sim.asides.close(), sim.record.broken(), sim.record.journal());
+        Ok(Told { history, asides, began, ended, broken, judged, journal })
     })
 }
 

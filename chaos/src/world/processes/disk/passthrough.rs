@@ -272,7 +272,7 @@ fn attributes(stat: &Stat) -> io::Result<FileAttr> {
     } else {
         FileType::RegularFile
     };
-    let time = |seconds: i64, nanos: u64| {
+    let time = |seconds: i64, nanos: i64| {
         let nanos = u32::try_from(nanos).unwrap_or(0);
         UNIX_EPOCH + Duration::new(u64::try_from(seconds).unwrap_or(0), nanos)
     };

@@ -50,7 +50,7 @@ fn open() -> Ends {
 }
 
 fn beat(sequence: u64) -> AgentMessage {
-    AgentMessage::Beat(Beat { sequence, boot: BOOT, sent: Millis(0), lease_left: Millis(0) })
+    AgentMessage::Beat(Beat { sequence, boot: BOOT, sent: Millis(0), lease_left: Millis(0), laboratory: false })
 }
 
 fn ack(sequence: u64) -> ControllerMessage {
