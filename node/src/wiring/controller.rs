@@ -190,7 +190,7 @@ pub(crate) async fn start_with<E: Wired>(
     let server = serve(&node, &identity, listener, closed)?;
     let mut testifying = JoinSet::new();
     if let Some(testimony) = testimony {
-        testimony.runs(replica.status().applied.unwrap_or_default());
+        testimony.runs(*replica.applied().borrow());
         testifying.spawn(testimony.follow_orders(node.controller.clone()));
     }
     let running = Running { node, replica, server, closing, _testimony: testifying };
