@@ -98,6 +98,10 @@ impl<E: Environment> Replica<E> {
         if membership.voter_ids().any(|voter| voter == id.0) {
             return Err(MembershipError::StillVotes(id));
         }
+        if id == self.id() {
+            // A leader without a vote is about to hand over; nobody could tell who it left behind.
+            return Err(MembershipError::Leads(id));
+        }
         self.written(self.raft().change_membership(ChangeMembers::RemoveNodes(BTreeSet::from([id.0])), false)).await
     }
 

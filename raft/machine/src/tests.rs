@@ -1,4 +1,3 @@
 //! Tests of the machine as a whole. What one module does alone is tested beside it.
 
-mod journal;
 mod words;

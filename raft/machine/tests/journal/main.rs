@@ -20,7 +20,7 @@ use play::{Block, play};
 const BLESS: &str = "QUORUMFENCE_BLESS";
 
 fn journals() -> Vec<PathBuf> {
-    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal");
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/journal/logs");
     let entries = fs::read_dir(&place).expect("the journals lie beside this file");
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a folder can be listed").path()).collect();
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "log"));

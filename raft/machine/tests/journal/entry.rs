@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Command, ControllerId, LogIndex};
+use quorumfence_machine::{Command, ControllerId, LogIndex};
 
 /// One committed entry.
 #[derive(Debug)]

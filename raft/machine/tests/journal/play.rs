@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use crate::{
+use quorumfence_machine::{
     Applied, Cluster, ClusterTime, Command, Decision, Device, LogIndex, Millis, Record, RecordKey, State, View, Work,
     decide,
 };
 
-use super::entry::{Entry, Said};
-use super::kinds::{self, Shown};
+use crate::entry::{Entry, Said};
+use crate::kinds::{self, Shown};
 
 /// After so many entries the state is put down as rows and taken up again, as a restart does.
 const RESTART_EVERY: usize = 50;

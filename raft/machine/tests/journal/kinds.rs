@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::{Applied, Change, Event, Reason, Rejected, Report};
+use quorumfence_machine::{Applied, Change, Event, Reason, Rejected, Report};
 
 /// Makes the list of an enum's variants and the function that names them. A new variant does not compile until it is
 /// listed.
