@@ -94,6 +94,9 @@ pub enum MembershipError {
         /// Entries that it lacks.
         lag: u64,
     },
+    /// Its vote would be missing from the first decision on.
+    #[error("{0} does not answer, so its vote would only be missing; start it, or look at its network")]
+    Silent(ControllerId),
     /// The id is taken by another address.
     #[error("{id} is a member at another address, {address}")]
     OtherAddress {

@@ -41,7 +41,7 @@ impl<E: Environment> Replica<E> {
 
     /// Makes a learner a voter, once it has caught up. Idempotent.
     ///
-    /// A learner that lags is refused: its voice would count for the quorum's size before its log counts for anything.
+    /// A learner that lags, or does not answer, is refused: it would count for the quorum's size and for nothing else.
     pub async fn promote(&self, id: ControllerId) -> Result<LogIndex, MembershipError> {
         self.require_lead()?;
         let stored = self.members();
@@ -52,9 +52,14 @@ impl<E: Environment> Replica<E> {
         if membership.get_joint_config().iter().all(|config| config.contains(&id.0)) {
             return Ok(place(&stored));
         }
-        let lag = self.status().followers.get(&id).map_or(u64::MAX, |follower| follower.lag);
-        if lag > PROMOTION_LAG_MAX {
+        let status = self.status();
+        let follower = status.followers.get(&id);
+        let lag = follower.map_or_else(|| status.last_log.map_or(0, |last| last.0 + 1), |follower| follower.lag);
+        if lag > PROMOTION_LAG_MAX || follower.is_none_or(|follower| follower.matched.is_none()) {
             return Err(MembershipError::NotCaughtUp { id, lag });
+        }
+        if !self.answering().contains(&id) {
+            return Err(MembershipError::Silent(id));
         }
         self.written(self.raft().change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id.0])), true)).await
     }
@@ -158,11 +163,21 @@ impl<E: Environment> Replica<E> {
 
     async fn written(&self, change: impl Future<Output = Written<E>> + Send) -> Result<LogIndex, MembershipError> {
         E::pass(Point::MembersBeforeChange).await;
-        let Ok(written) = E::Runtime::timeout(self.options().call_deadline.into(), change).await else {
+        let deadline = self.options().call_deadline.into();
+        let Ok(written) = E::Runtime::timeout(deadline, change).await else {
             return Err(MembershipError::Unknown("the change was not committed in time".into()));
         };
         match written {
-            Ok(written) => Ok(LogIndex(written.log_id.index)),
+            Ok(written) => {
+                let at = LogIndex(written.log_id.index);
+                // Metrics lag behind the log, and the next change is judged by them.
+                let mut metrics = self.raft().metrics();
+                let shown = async { while place(&self.members()) < at && metrics.changed().await.is_ok() {} };
+                E::Runtime::timeout(deadline, shown)
+                    .await
+                    .map_err(|_| MembershipError::Unknown(format!("entry {at} is committed and does not show")))?;
+                Ok(at)
+            }
             Err(RaftError::APIError(error)) => Err(refusal(error)),
             Err(RaftError::Fatal(fatal)) => Err(MembershipError::Unknown(fatal.to_string())),
         }

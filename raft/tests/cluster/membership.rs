@@ -40,10 +40,23 @@ async fn a_learner_that_never_answered_is_not_promoted() {
     }
     let absent = Peer { id: ControllerId(9), address: "127.0.0.1:1".into() };
     leader.add_learner(absent).await.unwrap();
-    eventually("the learner is known to lag", || async { leader.status().followers.contains_key(&ControllerId(9)) })
-        .await;
-    let lag = leader.status().followers[&ControllerId(9)].lag;
+    let lag = leader.status().last_log.unwrap().0 + 1;
     assert_eq!(leader.promote(ControllerId(9)).await, Err(MembershipError::NotCaughtUp { id: ControllerId(9), lag }));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_is_known_as_soon_as_it_was_added() {
+    let group = Group::found_with(1, Options::fast()).await;
+    let leader = group.leader().await;
+    for id in (10..60).map(ControllerId) {
+        let absent = Peer { id, address: "127.0.0.1:1".into() };
+        let added = leader.add_learner(absent.clone()).await.unwrap();
+        assert_eq!(leader.add_learner(absent).await, Ok(added), "twice changes nothing");
+        let promoted = leader.promote(id).await;
+        assert!(matches!(promoted, Err(MembershipError::NotCaughtUp { .. })), "{promoted:?}");
+        leader.remove(id).await.unwrap();
+        assert_eq!(leader.promote(id).await, Err(MembershipError::UnknownController(id)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,6 +98,10 @@ async fn a_vote_is_not_taken_where_no_majority_would_answer() {
         .await;
     assert_eq!(group.replica(lead).demote(ControllerId(other)).await, Err(refused));
     group.replica(lead).demote(ControllerId(silent)).await.unwrap();
+    assert_eq!(
+        group.replica(lead).promote(ControllerId(silent)).await,
+        Err(MembershipError::Silent(ControllerId(silent)))
+    );
     create(group.replica(lead), "after").await;
 }
 

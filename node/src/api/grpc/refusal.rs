@@ -27,7 +27,9 @@ pub(super) fn of_membership(error: MembershipError) -> Status {
     match error {
         MembershipError::NotLeader(leader) => status::not_leader(leader.as_ref().map(peer)),
         MembershipError::UnknownController(_) => Status::not_found(error.to_string()),
-        MembershipError::NotCaughtUp { .. } | MembershipError::InProgress => Status::aborted(error.to_string()),
+        MembershipError::NotCaughtUp { .. } | MembershipError::Silent(_) | MembershipError::InProgress => {
+            Status::aborted(error.to_string())
+        }
         MembershipError::Leads(_)
         | MembershipError::LastVoter(_)
         | MembershipError::LosesQuorum { .. }
