@@ -22,7 +22,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorumfence_machine::{
-    AgentReport, Answer, BootId, ControllerId, Doubt, HostId, Input, Millis, Outcome, Output, Refused, SystemUuid,
+    AgentReport, Answer, BootId, ControllerId, Doubt, HostId, Input, LogIndex, Millis, Outcome, Output, Refused,
+    SystemUuid,
 };
 use quorumfence_raft::{Clock, Peer, Runtime};
 use tokio::sync::{mpsc, watch};
@@ -130,6 +131,7 @@ impl<E: AgentEnvironment> Agent<E> {
             outbound: Mutex::default(),
             jobs,
             report: watch::Sender::new(None),
+            list_as_of: watch::Sender::new(None),
             controllers: watch::Sender::new(controllers.into()),
             stop: Stop::new(),
         });
@@ -203,6 +205,8 @@ struct Shared<E: AgentEnvironment> {
     laboratory: bool,
     jobs: mpsc::Sender<Job>,
     report: watch::Sender<Option<Arc<AgentReport>>>,
+    /// The entry that a controller wants a list as of.
+    list_as_of: watch::Sender<Option<LogIndex>>,
     controllers: watch::Sender<Arc<Controllers>>,
     stop: Stop,
     machine: Mutex<quorumfence_machine::Agent>,

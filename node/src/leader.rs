@@ -117,7 +117,10 @@ struct Leading<E: Environment> {
 
 impl<E: Environment> Drop for Leading<E> {
     fn drop(&mut self) {
-        self.shared.board().view.leading = None;
+        let mut board = self.shared.board();
+        board.view.leading = None;
+        board.unlisted.clear();
+        drop(board);
         self.shared.report.send_replace(Arc::default());
     }
 }
@@ -194,7 +197,8 @@ impl<E: Environment> Leading<E> {
     fn decide(&mut self, now: Millis) {
         let shared = Arc::clone(&self.shared);
         let (decision, work) = shared.replica.read(|state| {
-            let board = shared.board();
+            let mut board = shared.board();
+            board.unlisted = state.unlisted();
             (decide(state, &board.view, now), state.work())
         });
         let me = Actor::Controller(shared.replica.id());

@@ -71,7 +71,14 @@ pub(crate) fn instance(number: u8, state: InstanceState) -> InstanceReport {
 }
 
 pub(crate) fn report(number: u8, instances: Vec<InstanceReport>) -> AgentReport {
-    AgentReport { boot: boot(number), system_uuid: None, memory_mib: 16_384, instances, cannot_refuse: false }
+    AgentReport {
+        boot: boot(number),
+        system_uuid: None,
+        memory_mib: 16_384,
+        instances,
+        cannot_refuse: false,
+        as_of: None,
+    }
 }
 
 impl Log {

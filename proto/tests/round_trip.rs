@@ -90,6 +90,7 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         memory_mib: 196_608,
         instances: samples::instance_reports(),
         cannot_refuse: true,
+        as_of: Some(TOKEN.0),
     });
     check::<_, pb::AgentFacts>(AgentFacts {
         boot: BOOT,

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use quorumfence_drivers::order::{Domain, Hypervisor};
-use quorumfence_machine::{AgentReport, Doubt, InstanceReport, Outcome};
+use quorumfence_machine::{AgentReport, Doubt, InstanceReport, LogIndex, Outcome};
 use quorumfence_raft::{Point, Runtime};
 
 use super::Shared;
@@ -26,13 +26,16 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Reads the inventory at start, on changes and on schedule, until the agent stops.
 pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
     let stop = shared.stop.clone();
+    let mut wanted = shared.list_as_of.subscribe();
     let reading = async {
         loop {
-            read(&shared).await;
+            let as_of = *wanted.borrow_and_update();
+            read(&shared, as_of).await;
             E::Runtime::sleep(PAUSE).await;
             tokio::select! {
                 biased;
                 () = shared.hypervisor.changed() => {}
+                changed = wanted.changed() => assert!(changed.is_ok(), "this task holds the sender"),
                 () = E::Runtime::sleep(INTERVAL) => {}
             }
         }
@@ -44,7 +47,8 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
     }
 }
 
-async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
+/// Reads the inventory once. `as_of` was told before, so what was started by then is listed or has ended.
+async fn read<E: AgentEnvironment>(shared: &Shared<E>, as_of: Option<LogIndex>) {
     E::pass(Point::AgentBeforeInventory).await;
     let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;
     let domains = match listed.unwrap_or(Outcome::Unknown(Doubt::Timeout)) {
@@ -69,6 +73,7 @@ async fn read<E: AgentEnvironment>(shared: &Shared<E>) {
             instances,
             // Read here, where the keeper cannot have written another one into the report meanwhile.
             cannot_refuse: shared.cannot_refuse.load(Ordering::SeqCst),
+            as_of,
         };
         let differs = last.as_deref() != Some(&report);
         if differs {

@@ -184,6 +184,11 @@ impl<'a, E: AgentEnvironment> Conversation<'a, E> {
                 }
                 self.shared.handle(Input::Acknowledged { from, sent: ack.sent, admitted: ack.admitted });
                 self.shared.learn(&ack.controllers);
+                self.shared.list_as_of.send_if_modified(|known| {
+                    let is_later = ack.list_as_of > *known;
+                    *known = ack.list_as_of.max(*known);
+                    is_later
+                });
             }
             ControllerMessage::Order(order) => {
                 tracing::info!(host = %self.shared.host, %from, instance = %order.instance, token = %order.token, "order received");

@@ -63,4 +63,6 @@ pub struct Ack {
     pub controllers: Arc<Controllers>,
     /// How often heartbeats are wanted.
     pub heartbeat_interval: Millis,
+    /// An entry by which the agent had started what it has not listed since: it lists anew.
+    pub list_as_of: Option<LogIndex>,
 }

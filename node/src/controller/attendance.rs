@@ -94,7 +94,7 @@ impl<E: Environment> Seat<E> {
     fn beat(&mut self, beat: Beat) -> Ack {
         let facts = self.shared.replica.read(|state| facts(state, &self.host));
         let at = self.shared.clock.now();
-        let (peers, is_news) = {
+        let (peers, list_as_of, is_news) = {
             let mut board = self.shared.board();
             let last = board.view.hosts.get(&self.host).and_then(|sight| sight.heartbeat);
             let is_news = last.is_none_or(|last| last.boot != beat.boot || at - last.at > facts.suspect_after);
@@ -105,7 +105,7 @@ impl<E: Environment> Seat<E> {
                 presence.lease_left = beat.lease_left;
                 presence.laboratory = beat.laboratory;
             }
-            (Arc::clone(&board.peers), is_news)
+            (Arc::clone(&board.peers), board.unlisted.get(&self.host).copied(), is_news)
         };
         if is_news {
             self.shared.news.notify_one();
@@ -119,6 +119,7 @@ impl<E: Environment> Seat<E> {
             admitted: facts.admitted,
             controllers,
             heartbeat_interval: facts.heartbeat_interval,
+            list_as_of,
         }
     }
 

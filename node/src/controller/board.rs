@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorumfence_machine::{AgentReport, HostId, InstanceId, InstanceState, Millis, Order, Outcome, Token, View};
+use quorumfence_machine::{
+    AgentReport, HostId, InstanceId, InstanceState, LogIndex, Millis, Order, Outcome, Token, View,
+};
 use tokio::sync::mpsc;
 
 use super::Readiness;
@@ -18,6 +20,8 @@ pub(crate) struct Board {
     pub(crate) attending: BTreeMap<HostId, Presence>,
     /// The newest report of each host that the state does not hold yet.
     pub(crate) reports: BTreeMap<HostId, Arc<AgentReport>>,
+    /// Hosts that have not listed what they started, as a leader sees it, each with the last entry by which they had.
+    pub(crate) unlisted: BTreeMap<HostId, LogIndex>,
     /// What the slow look at each host's fencing devices said.
     pub(crate) readiness: BTreeMap<HostId, Readiness>,
     /// Who waits for which answer of an agent.

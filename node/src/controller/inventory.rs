@@ -32,7 +32,7 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
         HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
     };
     report.instances.iter().any(|row| row_differs(state, host, report, row, may_own))
-        || (may_own && some_are_missing(state, id, report))
+        || (may_own && some_are_missing(state, id, &running, report))
 }
 
 /// Whether two names of a machine cannot both be true.
@@ -64,11 +64,12 @@ fn agrees(known: &Instance, row: &InstanceReport) -> bool {
         && known.definition == row.definition
 }
 
-fn some_are_missing(state: &State, id: &HostId, report: &AgentReport) -> bool {
+fn some_are_missing(state: &State, id: &HostId, running: &BTreeSet<InstanceId>, report: &AgentReport) -> bool {
     let mut reported: Option<BTreeSet<InstanceId>> = None;
     state
         .instances()
         .filter(|row| row.owner == *id && row.recovery.is_none() && row.state != InstanceState::Stopped)
+        .filter(|row| row.could_be_missing(running, report))
         .any(|row| {
             let reported = reported.get_or_insert_with(|| report.instances.iter().map(|row| row.id).collect());
             !reported.contains(&row.id)

@@ -9,13 +9,14 @@ use crate::pb;
 
 impl From<AgentReport> for pb::AgentReport {
     fn from(report: AgentReport) -> Self {
-        let AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse } = report;
+        let AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, as_of } = report;
         Self {
             boot: boot.0.into(),
             system_uuid: system_uuid.map(|uuid| uuid.0.into()),
             memory_mib,
             instances: instances.into_iter().map(Into::into).collect(),
             cannot_refuse,
+            as_of: as_of.map(|at| at.0),
         }
     }
 }
@@ -23,13 +24,14 @@ impl From<AgentReport> for pb::AgentReport {
 impl TryFrom<pb::AgentReport> for AgentReport {
     type Error = Error;
     fn try_from(message: pb::AgentReport) -> Result<Self, Error> {
-        let pb::AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse } = message;
+        let pb::AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, as_of } = message;
         Ok(Self {
             boot: BootId(uuid(boot, "boot")?),
             system_uuid: optional_uuid(system_uuid, "system_uuid")?.map(SystemUuid),
             memory_mib,
             instances: list(instances, "instances")?,
             cannot_refuse,
+            as_of: as_of.map(LogIndex),
         })
     }
 }

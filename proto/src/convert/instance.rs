@@ -25,6 +25,7 @@ impl From<Instance> for pb::Instance {
             token: instance.token.0.0,
             state: pb::InstanceState::from(instance.state).into(),
             recovery: instance.recovery.map(Into::into),
+            started_at: instance.started_at.map(|at| at.0),
         }
     }
 }
@@ -43,6 +44,7 @@ impl TryFrom<pb::Instance> for Instance {
             token: Token(LogIndex(message.token)),
             state: number::<pb::InstanceState, _>(message.state, "state")?,
             recovery: optional(message.recovery, "recovery")?,
+            started_at: message.started_at.map(LogIndex),
         })
     }
 }

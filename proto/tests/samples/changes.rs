@@ -36,6 +36,7 @@ pub(crate) fn changes() -> Vec<(String, Change)> {
     let mut changes = administration();
     changes.extend(hosts());
     changes.extend(fences());
+    changes.push(later_report());
     named(changes, change_name)
 }
 
@@ -100,7 +101,14 @@ pub(crate) fn verdicts() -> [Verdict; 6] {
 fn hosts() -> Vec<Change> {
     let report = |system_uuid, instances| Change::AgentReport {
         host: host(),
-        report: AgentReport { boot: BOOT, system_uuid, memory_mib: 196_608, instances, cannot_refuse: false },
+        report: AgentReport {
+            boot: BOOT,
+            system_uuid,
+            memory_mib: 196_608,
+            instances,
+            cannot_refuse: false,
+            as_of: None,
+        },
     };
     let numbered = verdicts().into_iter().zip(evidences().into_iter().cycle());
     let votes = numbered.map(|(verdict, evidence)| Vote { host: host(), verdict, evidence }).collect();
@@ -118,6 +126,19 @@ fn hosts() -> Vec<Change> {
         Change::Votes { controller: CONTROLLER, votes },
         Change::HostAdmit { host: host(), boot: BOOT },
     ]
+}
+
+/// A report with the fields that the first ones did not have; the last sample, so that the others keep their places.
+fn later_report() -> Change {
+    let report = AgentReport {
+        boot: BOOT,
+        system_uuid: None,
+        memory_mib: 196_608,
+        instances: Vec::new(),
+        cannot_refuse: true,
+        as_of: Some(LogIndex(4713)),
+    };
+    Change::AgentReport { host: host(), report }
 }
 
 /// Every destination.

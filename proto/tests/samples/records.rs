@@ -144,6 +144,7 @@ fn instances() -> Vec<Instance> {
         owner: host(),
         token: Token(LogIndex(40)),
         state: InstanceState::Running,
+        started_at: None,
         recovery,
     };
     let mut stages = vec![
@@ -164,7 +165,8 @@ fn instances() -> Vec<Instance> {
     stages.extend(parkings().into_iter().skip(1).map(RecoveryStage::Parked));
     let not_before = ClusterTime(95_000);
     let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2, not_before }));
-    std::iter::once(None).chain(recoveries).map(instance).collect()
+    let started = Instance { started_at: Some(LogIndex(41)), ..instance(None) };
+    std::iter::once(None).chain(recoveries).map(instance).chain([started]).collect()
 }
 
 /// Every proof.

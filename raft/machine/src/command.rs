@@ -293,6 +293,10 @@ pub struct AgentReport {
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     #[serde(default)]
     pub cannot_refuse: bool,
+    /// The entry that the agent had been told of before it made this list; `None` when no controller asked for one. What
+    /// was started by then and is not listed has ended since.
+    #[serde(default)]
+    pub as_of: Option<LogIndex>,
 }
 
 /// One instance as its agent reports it.

@@ -20,7 +20,7 @@ mod tests;
 pub(crate) use tests::rig as tests_rig;
 mod vote;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use changes::{Record, RecordKey};
 pub use check::Flaw;
@@ -35,8 +35,8 @@ pub use settings::{SETTINGS_FORMAT_HELP, Settings};
 use table::Table;
 
 use crate::{
-    Applied, Command, ControllerId, Event, EventRecord, HostId, InstanceId, JoinTokenId, LogIndex, RequestId, Segment,
-    SegmentId, Token, Work,
+    Applied, Command, ControllerId, Event, EventRecord, HostId, InstanceId, InstanceState, JoinTokenId, LogIndex,
+    RequestId, Segment, SegmentId, Token, Work,
 };
 
 /// Events kept in the state; older ones leave with the oldest first. The audit trail keeps them all outside.
@@ -128,6 +128,24 @@ impl State {
     /// Returns the instances, by id.
     pub fn instances(&self) -> impl Iterator<Item = &Instance> {
         self.instances.values()
+    }
+
+    /// Returns the hosts whose agents have not listed what was started there, each with the last entry by which it was.
+    ///
+    /// A list on its way settles it. Where none is, the instance ended at once, and an agent that is asked says so.
+    pub fn unlisted(&self) -> BTreeMap<HostId, LogIndex> {
+        let mut hosts: BTreeMap<HostId, LogIndex> = BTreeMap::new();
+        for row in self.instances.values().filter(|row| row.state == InstanceState::Running && row.recovery.is_none()) {
+            let Some(started) = row.started_at else { continue };
+            let owner = self.hosts.get(&row.owner).filter(|owner| owner.up_boot().is_some());
+            let listed =
+                owner.and_then(|owner| owner.agent.as_ref()).is_none_or(|agent| agent.running.contains(&row.id));
+            if !listed {
+                let last = hosts.entry(row.owner.clone()).or_insert(started);
+                *last = started.max(*last);
+            }
+        }
+        hosts
     }
 
     /// Returns a fence.

@@ -51,6 +51,7 @@ pub(crate) fn controller_to_wire(message: ControllerMessage) -> pb::ControllerMe
             controllers: ack.controllers.peers.iter().map(super::refusal::peer).collect(),
             heartbeat_interval_ms: ack.heartbeat_interval.0,
             controllers_at: ack.controllers.at.0,
+            list_as_of: ack.list_as_of.map(|at| at.0),
         }),
         ControllerMessage::Order(order) => FromController::Order(order.into()),
     };
@@ -72,6 +73,7 @@ pub(crate) fn controller_from_wire(message: pb::ControllerMessage) -> Result<Opt
                     peers: peers.map(|peer| Peer { id: ControllerId(peer.id), address: peer.address }).collect(),
                 }),
                 heartbeat_interval: Millis(ack.heartbeat_interval_ms),
+                list_as_of: ack.list_as_of.map(LogIndex),
             }))
         }
         Some(FromController::Order(order)) => Some(ControllerMessage::Order(order.try_into()?)),
@@ -105,6 +107,7 @@ mod tests {
                 peers: vec![Peer { id: ControllerId(1), address: "a:1".into() }],
             }),
             heartbeat_interval: Millis(200),
+            list_as_of: Some(LogIndex(8)),
         };
         let order = Order {
             token: Token(LogIndex(5)),

@@ -1,5 +1,7 @@
 use quorumfence_machine::InstanceState::{Running, Stopped};
-use quorumfence_machine::{Actor, AgentReport, Change, Evidence, InstanceReport, Millis, SystemUuid, Verdict, Vote};
+use quorumfence_machine::{
+    Actor, AgentReport, Change, Evidence, InstanceReport, LogIndex, Millis, SystemUuid, Verdict, Vote,
+};
 
 use super::differs;
 use crate::sample::{Log, ME, boot, host, instance, report};
@@ -41,6 +43,12 @@ fn every_changed_field_says_something() {
     let said: Vec<bool> = changed.iter().map(|next| says_more(&known, next)).collect();
     // A stopped instance that is gone changes nothing: it is stopped either way.
     assert_eq!(said, [true, true, true, false, true, true, true, true]);
+}
+
+#[test]
+fn a_list_as_of_another_entry_says_nothing_new() {
+    let known = report(1, vec![instance(1, Running)]);
+    assert!(!says_more(&known, &AgentReport { as_of: Some(LogIndex(9)), ..known.clone() }));
 }
 
 #[test]

@@ -137,7 +137,7 @@ fn change(state: &mut State, at: LogIndex, command: &Command) -> Effect {
         Change::FenceResult { token, permit, outcomes } => fence::result(state, at, *token, *permit, outcomes),
         Change::FenceNewBoot { token, boot } => fence::new_boot(state, at, *token, *boot),
         Change::RecoveryPlan { token, moves } => recovery::plan(state, at, *token, moves),
-        Change::RecoveryResult { instance, token, outcome } => recovery::result(state, *instance, *token, outcome),
+        Change::RecoveryResult { instance, token, outcome } => recovery::result(state, at, *instance, *token, outcome),
     }
 }
 

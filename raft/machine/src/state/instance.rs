@@ -31,6 +31,8 @@ pub struct Instance {
     pub token: Token,
     /// What its owner's agent said last.
     pub state: InstanceState,
+    /// The entry by which its owner's agent had started it; `None` while it was only ever listed.
+    pub started_at: Option<LogIndex>,
     /// Its way to a new owner, while the old one is fenced.
     pub recovery: Option<Recovery>,
 }
@@ -96,6 +98,12 @@ impl Instance {
             (None, None) => Some((&self.owner, self.token, None)),
             (Some(_), None) => None,
         }
+    }
+
+    /// Returns whether a report of its owner that does not list it means that it has ended.
+    pub fn could_be_missing(&self, running_before: &BTreeSet<InstanceId>, report: &AgentReport) -> bool {
+        let started_before = self.started_at.zip(report.as_of).is_some_and(|(started, asked)| started <= asked);
+        running_before.contains(&self.id) || self.state == InstanceState::Crashed || started_before
     }
 
     /// Returns whether the log lets `host` run it.
@@ -180,7 +188,11 @@ fn one(
         .filter(|assignment| assignment.host == *host && assignment.boot == boot)
         .map(|assignment| assignment.token);
     if let Some(token) = assigned_here {
-        return if row.state == InstanceState::Running { recovery::started(state, row.id, token) } else { Vec::new() };
+        return if row.state == InstanceState::Running {
+            recovery::started(state, at, row.id, token)
+        } else {
+            Vec::new()
+        };
     }
     if known.owner == *host {
         if standing.may_own && known.recovery.is_none() {
@@ -220,6 +232,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         owner: host.clone(),
         token: Token(at),
         state: row.state,
+        started_at: None,
         recovery: None,
     };
     state.instances.insert(row.id, instance);
@@ -236,8 +249,9 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.state = row.state;
 }
 
-/// Only what an earlier report of this host showed running or crashed can go missing: a list from before a start says
-/// nothing about it. A start leaves an instance running, so one that is crashed was shown so since.
+/// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host
+/// showed running or crashed (a start leaves an instance running, so one that is crashed was shown so since), or which
+/// was started before the list was asked for.
 fn mark_missing_as_stopped(
     state: &mut State,
     host: &HostId,
@@ -249,7 +263,7 @@ fn mark_missing_as_stopped(
         .instances
         .values()
         .filter(|row| row.owner == *host && row.recovery.is_none() && row.state != InstanceState::Stopped)
-        .filter(|row| running_before.contains(&row.id) || row.state == InstanceState::Crashed)
+        .filter(|row| row.could_be_missing(running_before, report))
         .filter(|row| !reported.contains(&row.id))
         .map(|row| row.id)
         .collect();

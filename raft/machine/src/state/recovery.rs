@@ -135,12 +135,18 @@ pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
     })
 }
 
-pub(super) fn result(state: &mut State, id: InstanceId, token: Token, outcome: &Outcome<InstanceState>) -> Effect {
+pub(super) fn result(
+    state: &mut State,
+    at: LogIndex,
+    id: InstanceId,
+    token: Token,
+    outcome: &Outcome<InstanceState>,
+) -> Effect {
     let instance = state.instances.get(&id).ok_or(Rejected::NoAssignment(id))?;
     let assignment = instance.assignment().filter(|assignment| assignment.token == token).cloned();
     let assignment = assignment.ok_or(Rejected::NoAssignment(id))?;
     let events = match outcome {
-        Outcome::Observed(InstanceState::Running) => started(state, id, token),
+        Outcome::Observed(InstanceState::Running) => started(state, at, id, token),
         Outcome::Observed(InstanceState::Stopped | InstanceState::Crashed) => {
             refused(state, id, &assignment, Refusal::Hypervisor)
         }
@@ -151,7 +157,7 @@ pub(super) fn result(state: &mut State, id: InstanceId, token: Token, outcome: &
 }
 
 /// Settles an instance on its assigned host.
-pub(super) fn started(state: &mut State, id: InstanceId, token: Token) -> Vec<Event> {
+pub(super) fn started(state: &mut State, at: LogIndex, id: InstanceId, token: Token) -> Vec<Event> {
     let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
     let Some(assignment) = instance.assignment().filter(|assignment| assignment.token == token).cloned() else {
         return Vec::new();
@@ -160,6 +166,7 @@ pub(super) fn started(state: &mut State, id: InstanceId, token: Token) -> Vec<Ev
     instance.owner = assignment.host.clone();
     instance.token = token;
     instance.state = InstanceState::Running;
+    instance.started_at = Some(at);
     if let Some(fence) = state.fences.get_mut(&recovery.fence) {
         fence.started += 1;
     }

@@ -30,7 +30,8 @@ fn report(rig: &mut Rig, number: u8, memory_mib: u64, vms: &[Vm]) {
         definition: "<domain/>".into(),
     };
     let instances = vms.iter().map(row).collect();
-    let report = AgentReport { boot: boot(number), system_uuid: None, memory_mib, instances, cannot_refuse: false };
+    let report =
+        AgentReport { boot: boot(number), system_uuid: None, memory_mib, instances, cannot_refuse: false, as_of: None };
     rig.ok(Change::AgentReport { host: host(number), report });
 }
 
@@ -202,7 +203,14 @@ fn one_entry_carries_so_many_moves_and_the_next_the_rest() {
         definition: String::new(),
     };
     let instances = (1000..1257).map(row).collect();
-    let report = AgentReport { boot: boot(2), system_uuid: None, memory_mib: 1024, instances, cannot_refuse: false };
+    let report = AgentReport {
+        boot: boot(2),
+        system_uuid: None,
+        memory_mib: 1024,
+        instances,
+        cannot_refuse: false,
+        as_of: None,
+    };
     rig.ok(Change::AgentReport { host: host(2), report });
     rig.fence(2);
     for expect in [(1000..1256).map(numbered).collect::<Vec<_>>(), vec![numbered(1256)]] {
@@ -254,8 +262,14 @@ fn the_proof_of_a_fence_is_what_moves_rest_on() {
 fn nothing_goes_to_a_host_whose_disk_keeps_no_refusals() {
     let mut rig = fenced((4096, 1024), &[vm(1, 100)]);
     assert_eq!(plan(&rig), [(instance(1), 1)]);
-    let full =
-        AgentReport { boot: boot(1), system_uuid: None, memory_mib: 4096, instances: Vec::new(), cannot_refuse: true };
+    let full = AgentReport {
+        boot: boot(1),
+        system_uuid: None,
+        memory_mib: 4096,
+        instances: Vec::new(),
+        cannot_refuse: true,
+        as_of: None,
+    };
     rig.ok(Change::AgentReport { host: host(1), report: full });
     assert_eq!(plan(&rig), [(instance(1), 3)], "it could not say no");
 }

@@ -243,6 +243,7 @@ fn a_late_report_of_a_dead_boot_is_no_news() {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        as_of: None,
     };
     let late = Change::AgentReport { host: host(2), report: late };
     assert_eq!(rig.refused(late.clone()), Rejected::WrongBoot(host(2)));
@@ -399,6 +400,7 @@ fn report_of(machine: u8, boot_number: u8) -> Change {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        as_of: None,
     };
     Change::AgentReport { host: host(2), report }
 }

@@ -104,7 +104,14 @@ fn reboot(rig: &mut Rig, life: u16) -> Token {
     let mut bytes = [0xff; 16];
     bytes[..2].copy_from_slice(&life.to_be_bytes());
     let boot = BootId(bytes);
-    let report = AgentReport { boot, system_uuid: None, memory_mib: 1024, instances: Vec::new(), cannot_refuse: false };
+    let report = AgentReport {
+        boot,
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: Vec::new(),
+        cannot_refuse: false,
+        as_of: None,
+    };
     rig.ok(Change::AgentReport { host: host(2), report });
     let lost_at = LogIndex(rig.index);
     let Reply::Fence(token) = rig.ok(Change::FenceDecide { host: host(2), lost_at }) else { unreachable!() };

@@ -149,6 +149,7 @@ fn report(boot: crate::BootId, running: &[u8]) -> AgentReport {
         memory_mib: 1024,
         instances: ids.iter().map(row).collect(),
         cannot_refuse: false,
+        as_of: None,
     }
 }
 

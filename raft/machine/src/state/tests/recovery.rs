@@ -1,3 +1,5 @@
+use std::collections::BTreeMap;
+
 use super::rig::{Rig, boot, host, instance};
 use crate::{
     AgentReport, Change, Destination, Event, InstanceReport, InstanceState, LogIndex, Move, Outcome, Parking, Reason,
@@ -246,6 +248,7 @@ fn report_state(rig: &mut Rig, number: u8, state: Option<InstanceState>) {
         memory_mib: 1024,
         instances: state.into_iter().map(row).collect(),
         cannot_refuse: false,
+        as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(number), report });
 }
@@ -259,6 +262,53 @@ fn an_instance_that_crashed_and_was_undefined_is_not_recovered() {
     assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Stopped);
     rig.fence(2);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None);
+}
+
+#[test]
+fn what_was_started_and_is_not_listed_behind_its_start_has_ended() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(3, 3)));
+    let token = Token(LogIndex(rig.index));
+    rig.ok(result(2, token, RUNS));
+    let started = LogIndex(rig.index);
+    let listed = |rig: &mut Rig, as_of| {
+        let report = AgentReport {
+            boot: boot(3),
+            system_uuid: None,
+            memory_mib: 1024,
+            instances: Vec::new(),
+            cannot_refuse: false,
+            as_of,
+        };
+        rig.ok(Change::AgentReport { host: host(3), report });
+        (rig.state.instance(&instance(2)).unwrap().state, rig.state.unlisted())
+    };
+    let asked = BTreeMap::from([(host(3), started)]);
+    assert_eq!(rig.state.unlisted(), asked);
+    for before in [None, Some(token.0), Some(LogIndex(started.0 - 1))] {
+        assert_eq!(listed(&mut rig, before), (InstanceState::Running, asked.clone()), "{before:?}");
+    }
+    assert_eq!(listed(&mut rig, Some(started)), (InstanceState::Stopped, BTreeMap::new()));
+    rig.fence(3);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None, "what had ended is not started again");
+}
+
+#[test]
+fn nobody_is_asked_for_what_is_listed_or_may_not_be_there() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(3, 3)));
+    assert_eq!(rig.state.unlisted(), BTreeMap::new(), "it is not started yet");
+    let token = Token(LogIndex(rig.index));
+    rig.ok(result(2, token, RUNS));
+    let mut dead = rig.state.clone();
+    std::mem::swap(&mut rig.state, &mut dead);
+    rig.lose(3);
+    assert_eq!(rig.state.unlisted(), BTreeMap::new(), "its host is lost");
+    rig.state = dead;
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.unlisted(), BTreeMap::new(), "it is listed");
 }
 
 #[test]
@@ -314,6 +364,7 @@ fn an_instance_that_nobody_protects_is_still_its_hosts_own_and_does_not_keep_it_
             memory_mib: 1024,
             instances: vec![row],
             cannot_refuse: false,
+            as_of: None,
         };
         Change::AgentReport { host: host(2), report }
     };

@@ -55,7 +55,14 @@ fn beat(sequence: u64) -> AgentMessage {
 
 fn ack(sequence: u64) -> ControllerMessage {
     let (sent, heartbeat_interval) = (Millis(0), Millis(1));
-    ControllerMessage::Ack(Ack { sequence, sent, admitted: None, controllers: Arc::default(), heartbeat_interval })
+    ControllerMessage::Ack(Ack {
+        sequence,
+        sent,
+        admitted: None,
+        controllers: Arc::default(),
+        heartbeat_interval,
+        list_as_of: None,
+    })
 }
 
 /// Returns what arrives until nothing arrives for a minute.
