@@ -33,4 +33,4 @@ cargo fmt --all --check
 echo "test: lints"
 cargo clippy --locked --release --workspace --all-targets -- -D warnings
 echo "test: tests"
-cargo nextest run --locked --release --workspace --profile gate
+cargo nextest run --locked --release --workspace --profile gate --test-threads $(($(nproc) + 1))

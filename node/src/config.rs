@@ -128,6 +128,12 @@ pub struct Controller {
     /// How patient consensus is.
     #[serde(default)]
     pub raft_profile: Profile,
+    /// Entries between two snapshots; fewer keep the log small and write the state more often.
+    #[serde(default = "default_snapshot_after")]
+    pub snapshot_after: u64,
+    /// Entries that stay behind a snapshot, so that a controller that was away briefly needs none.
+    #[serde(default = "default_log_kept")]
+    pub log_kept: u64,
     /// Whether it may be held at any step, and agents of simulated hosts are let in. Never in production.
     #[serde(default)]
     pub laboratory: bool,
@@ -164,6 +170,14 @@ pub struct Agent {
 /// What the URI of a simulated hypervisor begins with.
 const LABORATORY_SCHEME: &str = "laboratory:";
 
+fn default_snapshot_after() -> u64 {
+    Options::default().snapshot_after
+}
+
+fn default_log_kept() -> u64 {
+    Options::default().log_kept
+}
+
 fn default_hypervisor() -> String {
     "qemu:///system".into()
 }
@@ -177,6 +191,25 @@ fn default_system_uuid_file() -> PathBuf {
 }
 
 impl Controller {
+    /// Returns the configuration of a controller that keeps to what is usual.
+    pub fn new(data_dir: PathBuf, listen: String, advertise: String) -> Self {
+        Self {
+            data_dir,
+            listen,
+            advertise,
+            raft_profile: Profile::default(),
+            snapshot_after: default_snapshot_after(),
+            log_kept: default_log_kept(),
+            laboratory: false,
+            laboratory_socket: None,
+        }
+    }
+
+    /// Returns the timing and the retention of consensus.
+    pub fn raft(&self) -> Options {
+        Options { snapshot_after: self.snapshot_after, log_kept: self.log_kept, ..self.raft_profile.raft() }
+    }
+
     /// Reads and checks a controller's configuration.
     pub fn load(path: &Path) -> Result<Self, Error> {
         let config: Self = load(path)?;
@@ -188,6 +221,12 @@ impl Controller {
                 "advertise is {}, which nobody can reach; write the address that peers and agents use",
                 config.advertise
             )));
+        }
+        if config.snapshot_after == 0 {
+            return Err(relation(
+                "snapshot_after is 0, so every entry would wait for a snapshot; write 1 or more, or take it out for 5000"
+                    .into(),
+            ));
         }
         if config.laboratory_socket.is_some() && !config.laboratory {
             let message = "laboratory_socket is set, and this is no laboratory; take it out, or add 'laboratory = true' \
@@ -254,8 +293,16 @@ trait File: DeserializeOwned {
 }
 
 impl File for Controller {
-    const KEYS: &'static [&'static str] =
-        &["data_dir", "listen", "advertise", "raft_profile", "laboratory", "laboratory_socket"];
+    const KEYS: &'static [&'static str] = &[
+        "data_dir",
+        "listen",
+        "advertise",
+        "raft_profile",
+        "snapshot_after",
+        "log_kept",
+        "laboratory",
+        "laboratory_socket",
+    ];
 }
 
 impl File for Agent {
@@ -336,12 +383,8 @@ mod tests {
     #[test]
     fn the_known_keys_are_those_that_are_written() {
         let controller = Controller {
-            data_dir: "/d".into(),
-            listen: "l:1".into(),
-            advertise: "a:1".into(),
-            raft_profile: Profile::Fast,
-            laboratory: false,
             laboratory_socket: Some("/s".into()),
+            ..Controller::new("/d".into(), "l:1".into(), "a:1".into())
         };
         assert_eq!(keys_of(&controller), sorted(Controller::KEYS));
         let agent = Agent::new("/d".into(), "h1".parse().expect("a name"));
@@ -353,7 +396,7 @@ mod tests {
         assert_eq!(
             refusal::<Controller>("data_dir = \"/d\"\nlisen = \"127.0.0.1:1\"\n"),
             "c.toml:2: unknown key 'lisen', did you mean 'listen'?; the known keys are data_dir, listen, advertise, \
-             raft_profile, laboratory, laboratory_socket"
+             raft_profile, snapshot_after, log_kept, laboratory, laboratory_socket"
         );
         assert_eq!(
             refusal::<Agent>("fence_timeout = 3\n"),

@@ -87,6 +87,8 @@ pub struct Processes {
     roll: Roll,
     /// How patient consensus is: the name of a profile.
     patience: &'static str,
+    /// Entries between two snapshots of a controller.
+    snapshot_after: u64,
     members: Members,
     /// Makes clocks that can be bent; none where nobody bends any.
     workshop: Option<Workshop>,
@@ -166,8 +168,9 @@ impl Processes {
     /// What could not be started, with what it said.
     pub async fn open(opening: Opening<'_>) -> anyhow::Result<Self> {
         let Opening { place, program, scene, patience, lie, bends_clocks } = opening;
-        let record = Record::begin();
+        // In this order, or what happens to hardware seems to come before its cause.
         let laboratory = Laboratory::open(Pace::default());
+        let record = Record::begin();
         let mut tasks = JoinSet::new();
         let runs = laboratory.clone();
         tasks.spawn(async move { runs.run().await });
@@ -189,6 +192,7 @@ impl Processes {
                 Profile::Fast => "fast",
                 Profile::Default => "default",
             },
+            snapshot_after: scene.snapshot_after,
             workshop: bends_clocks.then(|| Workshop::open(place)).transpose()?,
             rates: scene.drift.clone(),
             segment: scene.segment.id.clone(),

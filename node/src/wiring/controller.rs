@@ -230,7 +230,7 @@ async fn open<E: Wired>(
     let setup = Setup {
         identity: Identity { cluster: description.cluster.to_string(), node: description.controller.0 },
         expect: if opened.exists() { Expect::Existing } else { Expect::New },
-        options: config.raft_profile.raft(),
+        options: config.raft(),
         kv: Rocks::open(&store.join(DATABASE)).map_err(|error| unusable(&store)(error.into()))?,
         files: Folder::open(&store.join(SNAPSHOTS)).map_err(|error| unusable(&store)(error.into()))?,
         transport: Grpc::new(&credentials)?,

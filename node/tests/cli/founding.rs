@@ -69,7 +69,7 @@ fn a_misspelt_key_of_the_configuration_is_refused_with_its_line() {
     let lab = Lab::empty();
     write(&lab.path("c.toml"), "data_dir = \"d\"\nadvertize = \"127.0.0.1:1\"\n");
     let expected = "error: c.toml:2: unknown key 'advertize', did you mean 'advertise'?; the known keys are data_dir, \
-                    listen, advertise, raft_profile, laboratory, laboratory_socket\n";
+                    listen, advertise, raft_profile, snapshot_after, log_kept, laboratory, laboratory_socket\n";
     assert_eq!(lab.run(&["controller", "run", "--config", "c.toml"]), failed(2, expected));
 }
 

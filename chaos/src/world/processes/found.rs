@@ -91,11 +91,15 @@ impl Processes {
         join.into_iter().chain(places).map(String::from).collect()
     }
 
-    /// Tells a controller where its witness listens, and starts it.
+    /// Tells a controller where its witness listens and how often it takes snapshots, and starts it.
     pub(super) fn begin(&mut self, id: ControllerId, mut seat: Seat) -> anyhow::Result<()> {
-        let written = fs::read_to_string(seat.config()).context("a controller's configuration")?;
-        let witness = path(&self.place.join("witness"));
-        let text = format!("{written}laboratory_socket = \"{witness}\"\n");
+        let text = toml::to_string(&config::Controller {
+            laboratory_socket: Some(self.place.join("witness")),
+            snapshot_after: self.snapshot_after,
+            log_kept: self.snapshot_after / 4,
+            ..config::Controller::load(&seat.config()).context("a controller's configuration")?
+        })
+        .context("a controller's configuration")?;
         // Synced, or the first power cut takes a part of it.
         let mut file = fs::File::create(seat.config()).context("a controller's configuration")?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).context("a controller's configuration")?;

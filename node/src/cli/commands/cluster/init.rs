@@ -114,14 +114,8 @@ fn checked_config(args: &Args) -> Result<config::Controller, Failure> {
             format!("--advertise is {}, which nobody can reach; give the address that others use", args.advertise);
         return Err(usage(message));
     }
-    Ok(config::Controller {
-        data_dir: args.data_dir.clone(),
-        listen: args.listen.clone(),
-        advertise: args.advertise.clone(),
-        raft_profile: args.profile,
-        laboratory: args.laboratory,
-        laboratory_socket: None,
-    })
+    let usual = config::Controller::new(args.data_dir.clone(), args.listen.clone(), args.advertise.clone());
+    Ok(config::Controller { raft_profile: args.profile, laboratory: args.laboratory, ..usual })
 }
 
 fn refuse_existing(path: &Path) -> Result<(), Failure> {

@@ -57,14 +57,8 @@ impl Printed for Joined {
 
 pub(super) async fn run(args: Args, globals: &Globals) -> Result<(), Failure> {
     let config_path = args.config.clone().unwrap_or_else(|| args.data_dir.join("controller.toml"));
-    let config = config::Controller {
-        data_dir: args.data_dir.clone(),
-        listen: args.listen.clone(),
-        advertise: args.advertise.clone(),
-        raft_profile: args.profile,
-        laboratory: args.laboratory,
-        laboratory_socket: None,
-    };
+    let usual = config::Controller::new(args.data_dir.clone(), args.listen.clone(), args.advertise.clone());
+    let config = config::Controller { raft_profile: args.profile, laboratory: args.laboratory, ..usual };
     config::check_address("--listen", &config.listen).map_err(|message| Failure::new(Exit::Usage, message))?;
     config::check_address("--advertise", &config.advertise).map_err(|message| Failure::new(Exit::Usage, message))?;
     if ControllerDirectory::open(&args.data_dir).is_ok() {
