@@ -16,6 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{Destination, Event, HostId, InstanceId, Millis, Outcome, Parking, Refusal};
 
+use crate::fault::{BmcTrouble, Deed, Fault};
 use crate::invariants::Promise;
 use crate::invariants::committed::Committed;
 use crate::invariants::fleet::{Fleet, Standing};
@@ -39,8 +40,9 @@ pub fn promises() -> Vec<Box<dyn Promise>> {
 
 /// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
 ///
-/// One that loses its power is noticed. A lost host that a brake holds, that has nothing to fence it with, or whose devices refused, waits for a person by
-/// design. One whose devices did not answer is tried again, so it is fenced once they do.
+/// One that loses its power is noticed. A lost host that a brake holds, that has nothing to fence it with, or whose
+/// devices refused, waits for a person by design. One whose devices did not answer is tried again, so it is fenced once
+/// they do. That a device refuses its account, and that the storm brake closes, is not taken at the product's word.
 #[derive(Debug, Default)]
 pub struct Fenced {
     committed: Committed,
@@ -48,6 +50,8 @@ pub struct Fenced {
     healed: Option<Millis>,
     /// Hosts of which some device refused since their fence was decided.
     refused: BTreeSet<HostId>,
+    /// Hosts whose BMC was told to refuse its account, or that a person enrolled anew.
+    may_refuse: BTreeSet<HostId>,
     /// Since when hosts are off.
     off: BTreeMap<HostId, Millis>,
     /// When the last controller began to run: one that never saw a host does not condemn it (rule 24).
@@ -66,10 +70,14 @@ impl Promise for Fenced {
             self.healed = Some(observation.at);
         }
         if let Some(entry) = self.committed.entry(observation) {
-            entry.events.iter().for_each(|event| {
+            for event in entry.events {
+                self.take(event, entry.at)?;
                 self.fleet.take(&entry, event);
-                self.take(event);
-            });
+            }
+        } else if let Seen::Fault { what } = &observation.seen
+            && let Ok(Fault::Bmc(host, BmcTrouble::RefusesLogin) | Fault::Operator(Deed::Enrol(host, _))) = what.parse()
+        {
+            self.may_refuse.insert(host);
         }
         if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone(), observation.at);
@@ -118,14 +126,22 @@ impl Promise for Fenced {
 }
 
 impl Fenced {
-    fn take(&mut self, event: &Event) {
+    fn take(&mut self, event: &Event, at: Millis) -> Result<(), String> {
         if let Event::FenceAttemptFailed { host, why: Outcome::Refused(refusal), .. } = event {
+            let is_of_the_account = matches!(refusal, Refusal::Credentials | Refusal::Privilege);
+            if is_of_the_account && !self.may_refuse.contains(host) {
+                return Err(format!("a device of {host} is said to refuse its account, and none was told to"));
+            }
             if *refusal != Refusal::PermitEnded {
                 self.refused.insert(host.clone());
             }
+        } else if let Event::StormBrakeClosed { host } = event {
+            let far = self.fleet.storm_is_far(at);
+            return far.map_or(Ok(()), |used| Err(format!("the storm brake closes at {host}, and only {used}")));
         } else if let Event::FenceDecided { host, .. } | Event::HostEnrolled { host, .. } = event {
             self.refused.remove(host);
         }
+        Ok(())
     }
 }
 
@@ -133,7 +149,8 @@ impl Fenced {
 ///
 /// Events do not say which instances are opted in to high availability, so all are taken for it. Nothing is promised
 /// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
-/// of a host excuses it only while there is none.
+/// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
+/// where it is. Want of room is the one excuse that is taken at the product's word.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
@@ -143,6 +160,7 @@ pub struct Recovered {
     /// Since when each host has power, as far as it was heard of.
     on: BTreeMap<HostId, Millis>,
     maintained: BTreeSet<HostId>,
+    evacuation_is_off: bool,
     healed: Option<Millis>,
     judged: u64,
 }
@@ -164,6 +182,9 @@ impl Promise for Recovered {
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         self.fleet.open(observation);
+        if let Seen::Opened { segment, .. } = &observation.seen {
+            self.evacuation_is_off = !segment.evacuation_enabled;
+        }
         if let Some(entry) = self.committed.entry(observation) {
             for event in entry.events {
                 self.fleet.take(&entry, event);
@@ -247,8 +268,16 @@ impl Recovered {
             if homes.len() > 1 {
                 return Err(format!("{id} runs on {} in the end", homes.join(" and ")));
             }
-            if let (Some(Parking::NoHost), true, Some(host)) = (row.parked, homes.is_empty(), &wanted) {
-                return Err(format!("{id} is parked for want of a host, and {host} has been on for long"));
+            let unfounded = row.parked.filter(|_| homes.is_empty()).and_then(|why| match why {
+                Parking::NoHost => Some(format!("for want of a host, and {} has been on for long", wanted.as_ref()?)),
+                Parking::Refused(_) => Some(format!("after refusals, and {} has been on for long", wanted.as_ref()?)),
+                Parking::EvacuationDisabled => {
+                    (!self.evacuation_is_off).then(|| "because evacuation is off, and it is not".into())
+                }
+                Parking::NoRoom => None,
+            });
+            if let Some(why) = unfounded {
+                return Err(format!("{id} is parked {why}"));
             }
             let is_excused =
                 row.parked.is_some() || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));

@@ -7,7 +7,8 @@ use quorumfence_machine::{Event, HostId, Millis, ProofClass, Settings, Token};
 use super::committed::Entry;
 use crate::observation::{Observation, Seen};
 
-/// How much younger than the storm window a fence must be to count for certain, in percent of the window.
+/// How much younger than the storm window a fence must be to count for certain, and how much older to be certainly out of
+/// it, in percent of the window.
 ///
 /// The product counts on the cluster's clock, which runs no faster than the world's but for the drift of the leaders'
 /// clocks; and an entry is seen a commit later than its stamp. A tenth covers both many times over.
@@ -147,6 +148,21 @@ impl Fleet {
         })
     }
 
+    /// Returns how many fences the storm brake may have counted at this time, when they are fewer than it takes to close.
+    pub(crate) fn storm_is_far(&self, at: Millis) -> Option<String> {
+        let (used, max) = (
+            self.decided.iter().filter(|decided| at - **decided < self.storm_doubt()).count(),
+            self.settings.storm_fences_max,
+        );
+        (used < max as usize).then(|| format!("{used} of {max} fences of the storm window are used up"))
+    }
+
+    /// A fence that is older than this is certainly out of the storm window.
+    fn storm_doubt(&self) -> Millis {
+        let window = self.settings.storm_window;
+        Millis(window.0 + window.0 / 100 * STORM_DOUBT_PERCENT)
+    }
+
     fn storm(&self, at: Millis) -> Option<String> {
         if self.storm_closed {
             return Some("the storm brake is closed".into());
@@ -178,7 +194,7 @@ impl Fleet {
         let is_counted = !row.rebooted && !entry.is_vouched(token);
         row.stands(Standing::Fencing(token));
         if is_counted {
-            let window = self.settings.storm_window;
+            let window = self.storm_doubt();
             self.decided.retain(|decided| entry.at - *decided < window);
             self.decided.push(entry.at);
         }

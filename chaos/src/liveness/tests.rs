@@ -1,4 +1,4 @@
-use quorumfence_machine::{ControllerId, Driver, LogIndex, Outcome, Verdict};
+use quorumfence_machine::{ControllerId, Driver, LogIndex, Outcome, Segment, Settings, Verdict};
 
 use super::*;
 use crate::invariants::sample::{
@@ -66,7 +66,6 @@ fn a_lost_host_that_a_brake_holds_waits_for_a_person() {
     let brakes = [
         Event::Disarmed { reason: reason() },
         Event::MaintenanceStarted { host: host("a"), reason: reason() },
-        Event::StormBrakeClosed { host: host("a") },
         enrolled("a", Vec::new()),
     ];
     for brake in brakes {
@@ -77,6 +76,20 @@ fn a_lost_host_that_a_brake_holds_waits_for_a_person() {
     let story = before().entry(3, vec![admitted("d", 1), admitted("e", 1)]);
     let story = story.entry(9, vec![lost("a"), maintenance_of_another]);
     convicts::<Fenced>(&the_end(story), "its fence was never decided");
+}
+
+#[test]
+fn the_storm_brake_holds_a_fence_only_when_it_had_to_close() {
+    let settings = Settings { storm_fences_max: 1, storm_window: Millis(10_000), ..Settings::default() };
+    let up = ["a", "b", "c", "d", "e"].map(|name| admitted(name, 1)).into_iter().chain([armed()]).collect();
+    let story = Story::opened(settings, Segment::default()).entry(1, up).at(1000).entry(2, vec![lost("b")]);
+    let one = story.entry(3, vec![decided("b", 3), fenced("b", 3, off_proof())]);
+    let closed = |story: Story, at| story.at(at).entry(4, vec![lost("a"), Event::StormBrakeClosed { host: host("a") }]);
+    acquits::<Fenced>(&the_end(closed(one.clone(), 11_900)));
+    convicts::<Fenced>(&closed(one.clone(), 12_000), "the storm brake closes at a, and only 0 of 1 fences");
+    let opened = one.at(2000).entry(4, vec![armed()]).entry(5, vec![lost("a")]);
+    let closed_again = opened.entry(6, vec![Event::StormBrakeClosed { host: host("a") }]);
+    convicts::<Fenced>(&closed_again, "the storm brake closes at a");
 }
 
 #[test]
@@ -171,19 +184,51 @@ fn a_person_is_no_excuse_for_a_fence_that_would_work() {
     let failed = |why| vec![Event::FenceAttemptFailed { host: host("a"), token: token(10), level: 0, why }];
     let ended = asked.clone().entry(12, failed(Outcome::Refused(Refusal::PermitEnded)));
     convicts::<Fenced>(&end(ended), "and its devices work");
-    acquits::<Fenced>(&end(asked.clone().entry(12, failed(Outcome::Refused(Refusal::Credentials)))));
+    for refusal in [Refusal::Credentials, Refusal::Privilege] {
+        let refused = |story: Story| end(story.entry(12, failed(Outcome::Refused(refusal))));
+        convicts::<Fenced>(
+            &refused(asked.clone()),
+            "a device of a is said to refuse its account, and none was told to",
+        );
+        for what in ["bmc a refuses-login", "operator enrol a bmc"] {
+            acquits::<Fenced>(&refused(asked.clone().seen(Seen::Fault { what: what.into() })));
+        }
+        let of_another = asked.clone().seen(Seen::Fault { what: "bmc b refuses-login".into() });
+        convicts::<Fenced>(&refused(of_another), "is said to refuse its account");
+    }
+    acquits::<Fenced>(&end(asked.clone().entry(12, failed(Outcome::Refused(Refusal::WrongMachine)))));
     acquits::<Fenced>(&the_end(asked));
+}
+
+fn parked_for(why: Parking) -> Event {
+    let to = Destination::Parked(why);
+    Event::RecoveryPlanned { instance: instance(1), from: host("a"), to, token: token(12) }
 }
 
 #[test]
 fn want_of_a_host_is_no_excuse_while_there_is_one() {
-    let to = Destination::Parked(Parking::NoHost);
-    let plan = Event::RecoveryPlanned { instance: instance(1), from: host("a"), to, token: token(12) };
-    let story = fenced_a().power_off("b", Cause::Outside).power_off("c", Cause::Outside).entry(12, vec![plan]);
-    let end = |story: Story| story.seen(Seen::Healed).at(200_000).seen(Seen::Closed);
-    acquits::<Recovered>(&end(story.clone()));
-    let back = story.entry(13, vec![decided("b", 13), fenced("b", 13, off_proof())]);
-    acquits::<Recovered>(&end(back.clone().at(90_000).power_on("b", 2)));
-    let long = end(back.at(80_000).power_on("b", 2));
-    convicts::<Recovered>(&long, "is parked for want of a host, and b has been on for long");
+    let whys = [
+        (Parking::NoHost, "is parked for want of a host, and b has been on for long"),
+        (Parking::Refused(Refusal::Hypervisor), "is parked after refusals, and b has been on for long"),
+    ];
+    for (why, words) in whys {
+        let dark = fenced_a().power_off("b", Cause::Outside).power_off("c", Cause::Outside);
+        let story = dark.entry(12, vec![parked_for(why)]);
+        let end = |story: Story| story.seen(Seen::Healed).at(200_000).seen(Seen::Closed);
+        acquits::<Recovered>(&end(story.clone()));
+        let back = story.entry(13, vec![decided("b", 13), fenced("b", 13, off_proof())]);
+        acquits::<Recovered>(&end(back.clone().at(90_000).power_on("b", 2)));
+        convicts::<Recovered>(&end(back.at(80_000).power_on("b", 2)), words);
+    }
+}
+
+#[test]
+fn evacuation_is_an_excuse_only_where_it_is_off() {
+    let parked = |story: Story| the_end(story.entry(12, vec![parked_for(Parking::EvacuationDisabled)]));
+    convicts::<Recovered>(&parked(fenced_a()), "is parked because evacuation is off, and it is not");
+    let mut off = fenced_a();
+    let segment = Segment { evacuation_enabled: false, ..Segment::default() };
+    let opened = Seen::Opened { run: "a story".into(), settings: Settings::default(), segment };
+    off.observations[0].seen = opened;
+    acquits::<Recovered>(&parked(off));
 }
