@@ -118,8 +118,28 @@ impl Nemesis {
             Kind::People => self.person(sight),
         };
         let Some((fault, end)) = blow else { return };
+        if let Fault::Host(host, _) | Fault::Isolate(Place::Host(host)) = &fault {
+            self.spoil_the_rescue(now, sight, &host.clone());
+        }
         self.pending.push((now, fault));
         self.pending.extend(end.map(|(after, fault)| (now + after, fault)));
+    }
+
+    /// What is needed to rescue a host's instances breaks before the host does: the fence itself takes less time than
+    /// anybody needs to come between.
+    fn spoil_the_rescue(&mut self, now: Millis, sight: &Sight, host: &HostId) {
+        let mut spoilt = Vec::new();
+        if self.plan.kinds.contains(&Kind::Bmcs) && self.chance.percent(40) {
+            spoilt.push(self.bad_bmc(host.clone()));
+        }
+        if self.plan.kinds.contains(&Kind::Hypervisors) && self.chance.percent(40) {
+            let others: Vec<&HostId> = sight.hosts.iter().filter(|other| *other != host).collect();
+            let target = self.chance.pick(&others).map(|target| (*target).clone());
+            spoilt.extend(target.map(|target| self.bad_hypervisor(target)));
+        }
+        for (fault, (after, end)) in spoilt {
+            self.pending.extend([(now, fault), (now + after, end)]);
+        }
     }
 
     fn crash(&mut self, sight: &Sight) -> Option<Blowing> {
@@ -219,6 +239,11 @@ impl Nemesis {
 
     fn bmc(&mut self, sight: &Sight) -> Option<Blowing> {
         let host = host(&mut self.chance, sight)?;
+        let (fault, end) = self.bad_bmc(host);
+        Some((fault, Some(end)))
+    }
+
+    fn bad_bmc(&mut self, host: HostId) -> (Fault, (Millis, Fault)) {
         let trouble = match self.chance.below(8) {
             0 => BmcTrouble::Silent,
             1 => BmcTrouble::Ignores,
@@ -230,11 +255,16 @@ impl Nemesis {
             _ => BmcTrouble::LosesAnswer,
         };
         let after = self.chance.time(Millis(1000), Millis(40_000));
-        Some((Fault::Bmc(host.clone(), trouble), Some((after, Fault::Bmc(host, BmcTrouble::Works)))))
+        (Fault::Bmc(host.clone(), trouble), (after, Fault::Bmc(host, BmcTrouble::Works)))
     }
 
     fn hypervisor(&mut self, sight: &Sight) -> Option<Blowing> {
         let host = host(&mut self.chance, sight)?;
+        let (fault, end) = self.bad_hypervisor(host);
+        Some((fault, Some(end)))
+    }
+
+    fn bad_hypervisor(&mut self, host: HostId) -> (Fault, (Millis, Fault)) {
         let trouble = match self.chance.below(4) {
             0 => HypervisorTrouble::Fails,
             1 => HypervisorTrouble::Hangs,
@@ -243,7 +273,7 @@ impl Nemesis {
         };
         let after = self.chance.time(Millis(1000), Millis(30_000));
         let end = Fault::Hypervisor(host.clone(), HypervisorTrouble::Works);
-        Some((Fault::Hypervisor(host, trouble), Some((after, end))))
+        (Fault::Hypervisor(host, trouble), (after, end))
     }
 
     /// Half of the time long enough for an election, sometimes past the life of a permit.
