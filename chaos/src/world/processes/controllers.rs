@@ -1,6 +1,7 @@
 //! Controllers: processes on machines of their own that die, stand still and start again.
 
 use std::fs::{self, OpenOptions};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -45,7 +46,7 @@ impl Seat {
     /// Makes a machine with an empty disk for a controller, below a directory.
     pub(super) fn new(place: &Path, id: ControllerId) -> anyhow::Result<Self> {
         let mount = place.join(id.to_string());
-        let disk = Disk::mount(&place.join(format!("disk-{}", id.0)), &mount).context("a controller's disk")?;
+        let disk = Disk::mount(&platter(place, id), &mount).context("a controller's disk")?;
         let (directory, log) = (mount.join("node"), mount.with_extension("log"));
         Ok(Self {
             directory,
@@ -57,6 +58,12 @@ impl Seat {
             still_until: None,
             stopping_until: None,
         })
+    }
+
+    /// Takes the machine away with all that is on its disk, so that another one may have its name.
+    pub(super) fn scrap(self, place: &Path, id: ControllerId) -> anyhow::Result<()> {
+        drop(self);
+        fs::remove_dir_all(platter(place, id)).context("the disk of a controller that did not join")
     }
 
     /// Returns where the controller's files are.
@@ -212,11 +219,22 @@ impl Processes {
     }
 }
 
-/// Leaves word in a node's data directory that whoever comes by a point stands there.
+/// Leaves word in a node's data directory that whoever comes by a point stands there. On a full disk nobody can.
 pub(super) fn stall(directory: &Path, point: Point, time: Millis) -> anyhow::Result<()> {
     let folder = directory.join("stalls");
-    fs::create_dir_all(&folder).context("the folder of stalls")?;
-    fs::write(folder.join(point.name()), time.0.to_string()).context("a stall")
+    let told = fs::create_dir_all(&folder).and_then(|()| fs::write(folder.join(point.name()), time.0.to_string()));
+    match told {
+        Err(error) if error.kind() == ErrorKind::StorageFull => {
+            let half = fs::remove_file(folder.join(point.name()));
+            half.or_else(|error| if error.kind() == ErrorKind::NotFound { Ok(()) } else { Err(error) })
+                .context("a stall")
+        }
+        told => told.context("a stall"),
+    }
+}
+
+fn platter(place: &Path, id: ControllerId) -> PathBuf {
+    place.join(format!("disk-{}", id.0))
 }
 
 /// Starts a process at a place, whose words go behind those of earlier ones.

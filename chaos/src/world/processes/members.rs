@@ -149,7 +149,8 @@ impl Processes {
             Some(Step::Join(child, id, seat)) => {
                 let joined = said(child).and_then(|_| ControllerDirectory::open(seat.directory()).ok());
                 let given = joined.and_then(|directory| directory.description().ok()).map(|joined| joined.controller);
-                // An id that got lost on the way is never used: the next machine is told to expect the one after it.
+                // An id that got lost on the way is never used: the next machine is told to expect the one after it, which may
+                // be the name of this one.
                 if let Some(given) = given {
                     self.members.newest = given.0;
                 }
@@ -159,6 +160,8 @@ impl Processes {
                     self.begin(id, *seat)?;
                     let lines = Lines::open(&self.operator.context())?;
                     self.tasks.spawn(self.statuses.clone().follow(lines, id));
+                } else {
+                    seat.scrap(&self.place, id)?;
                 }
             }
         }
