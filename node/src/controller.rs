@@ -6,8 +6,9 @@
 //!                        └──── evidence (BMC, ping, health)               └─── state.work() ──▶ executor
 //! ```
 //!
-//! Every controller runs `watch`; `leader` does something only while its replica leads. Both are level-triggered: what
-//! they do follows from the state and the board, and nothing is lost when one of their steps is.
+//! Every controller runs `watch`, and `deputy`, which makes the attempts at fences that are its turn; `leader` does
+//! something only while its replica leads. All are level-triggered: what they do follows from the state and the board, and
+//! nothing is lost when one of their steps is.
 
 mod attendance;
 mod board;
@@ -108,6 +109,7 @@ impl<E: Environment> Controller<E> {
         let tasks = vec![
             E::Runtime::spawn(crate::watch::run(Arc::clone(&shared))),
             E::Runtime::spawn(crate::leader::run(Arc::clone(&shared))),
+            E::Runtime::spawn(crate::deputy::run(Arc::clone(&shared))),
         ];
         Self { shared, tasks: Arc::new(Mutex::new(tasks)) }
     }
@@ -145,7 +147,7 @@ impl<E: Environment> Controller<E> {
         // Boxed, because the compiler cannot show for a concrete runtime that its timeout is Send in a trait's method.
         self.shared.replica.linearizable().boxed().await?;
         Ok(self.shared.replica.read(|state| {
-            let (host, token, boot) = state.instance(&instance)?.holder()?;
+            let (host, token, boot) = state.holder(&instance)?;
             Some(Holder { host: host.clone(), token, boot })
         }))
     }

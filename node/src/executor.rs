@@ -1,12 +1,14 @@
-//! The executor: carries out the state's work while this controller leads.
+//! The executor: carries out the state's work, all of it while this controller leads, and the attempts at fences that are
+//! its turn at any time.
 //!
 //! A task takes one piece of work, calls a driver or an agent, and reports the outcome into the log. It decides
-//! nothing. The tasks live inside the leader's loop and end with it: dropping the loop drops every driver call, so
-//! nothing acts for a leader that is none any more.
+//! nothing. The tasks live inside the leader's or the deputy's loop and end with it: dropping the loop drops every driver
+//! call, so nothing acts for a leader that is none any more.
 
 pub(crate) mod fence;
 pub(crate) mod start;
 pub(crate) mod stop;
+mod turn;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +16,8 @@ use futures_util::future::{AbortHandle, Abortable, BoxFuture};
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{Millis, Work, WorkId};
+
+pub(crate) use self::turn::{Post, of_deputy, of_leader};
 
 /// Tasks at once. Fences and starts are limited by the settings; this limits stops after a large storm.
 const TASKS_MAX: usize = 1024;

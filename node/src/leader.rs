@@ -23,7 +23,7 @@ use tokio::sync::watch::Receiver;
 use self::proposals::{About, Ended, Proposals};
 use crate::controller::{Shared, differs};
 use crate::environment::{self, Environment};
-use crate::executor::{Tasks, fence, start, stop};
+use crate::executor::{Post, Tasks, fence, of_leader, start, stop};
 
 /// Between two decisions when nothing happens: what waits for time is noticed this late.
 const TICK: Millis = Millis(100);
@@ -199,7 +199,7 @@ impl<E: Environment> Leading<E> {
         let (decision, work) = shared.replica.read(|state| {
             let mut board = shared.board();
             board.unlisted = state.unlisted();
-            (decide(state, &board.view, now), state.work())
+            (decide(state, &board.view, now), of_leader(state.work(), shared.replica.id()))
         });
         let me = Actor::Controller(shared.replica.id());
         for change in decision.changes {
@@ -226,7 +226,14 @@ impl<E: Environment> Leading<E> {
         let shared = Arc::clone(&self.shared);
         let reports: BTreeMap<HostId, (Arc<AgentReport>, HostState)> = shared.replica.read(|state| {
             let board = shared.board();
+            let suspect_after = state.settings().suspect_after;
+            // A line that is dead and not known to be may have left an old report behind.
+            let is_heard = |host: &HostId, report: &AgentReport| {
+                let beat = board.view.hosts.get(host).and_then(|sight| sight.heartbeat);
+                beat.is_some_and(|beat| beat.boot == report.boot && now - beat.at <= suspect_after)
+            };
             let unsettled = board.reports.iter().filter(|(host, report)| differs(state, host, report));
+            let unsettled = unsettled.filter(|(host, report)| is_heard(host, report));
             unsettled
                 .filter_map(|(host, report)| Some((host.clone(), (Arc::clone(report), state.host(host)?.state))))
                 .collect()
@@ -272,7 +279,7 @@ fn carry_out<E: Environment>(shared: Arc<Shared<E>>, term: Term, work: Work) -> 
     async move {
         E::pass(Point::WorkBeforeBegin).await;
         match work {
-            Work::Fence(work) => fence::run(shared, term, work).await,
+            Work::Fence(work) => fence::run(shared, Post::Leader(term), work).await,
             Work::Start(work) => start::run(shared, work).await,
             Work::Stop(work) => stop::run(shared, work).await,
         }

@@ -7,6 +7,7 @@ pub mod cluster;
 pub mod config;
 pub mod controller;
 pub mod demo;
+mod deputy;
 pub mod environment;
 mod evidence;
 mod executor;

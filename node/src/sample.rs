@@ -77,6 +77,7 @@ pub(crate) fn report(number: u8, instances: Vec<InstanceReport>) -> AgentReport 
         memory_mib: 16_384,
         instances,
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     }
 }

@@ -90,6 +90,7 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         memory_mib: 196_608,
         instances: samples::instance_reports(),
         cannot_refuse: true,
+        listed: quorumfence_machine::Millis(9),
         as_of: Some(TOKEN.0),
     });
     check::<_, pb::AgentFacts>(AgentFacts {
@@ -98,6 +99,8 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         memory_mib: 196_608,
         running: BTreeSet::from([INSTANCE]),
         cannot_refuse: true,
+        listed: quorumfence_machine::Millis(9),
+        earlier: vec![samples::OTHER_BOOT, BOOT],
     });
     for action in [Action::Start { definition: "<domain/>".into() }, Action::Stop] {
         check::<_, pb::Order>(Order { token: TOKEN, instance: INSTANCE, boot: BOOT, action });

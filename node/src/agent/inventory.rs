@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use quorumfence_drivers::order::{Domain, Hypervisor};
 use quorumfence_machine::{AgentReport, Doubt, InstanceReport, LogIndex, Outcome};
-use quorumfence_raft::{Point, Runtime};
+use quorumfence_raft::{Clock, Point, Runtime};
 
 use super::Shared;
 use crate::environment::AgentEnvironment;
@@ -50,6 +50,7 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
 /// Reads the inventory once. `as_of` was told before, so what was started by then is listed or has ended.
 async fn read<E: AgentEnvironment>(shared: &Shared<E>, as_of: Option<LogIndex>) {
     E::pass(Point::AgentBeforeInventory).await;
+    let began = shared.clock.now();
     let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;
     let domains = match listed.unwrap_or(Outcome::Unknown(Doubt::Timeout)) {
         Outcome::Observed(domains) => domains,
@@ -73,9 +74,11 @@ async fn read<E: AgentEnvironment>(shared: &Shared<E>, as_of: Option<LogIndex>) 
             instances,
             // Read here, where the keeper cannot have written another one into the report meanwhile.
             cannot_refuse: shared.cannot_refuse.load(Ordering::SeqCst),
+            listed: began,
             as_of,
         };
-        let differs = last.as_deref() != Some(&report);
+        let says_the_same = |last: &AgentReport| *last == AgentReport { listed: last.listed, ..report.clone() };
+        let differs = !last.as_deref().is_some_and(says_the_same);
         if differs {
             *last = Some(Arc::new(report));
         }

@@ -124,6 +124,10 @@ impl<E: Environment> Seat<E> {
     }
 
     fn report(&self, report: Arc<AgentReport>) {
+        if !self.shared.board().is_seated(&self.host, self.number) {
+            // The agent has called again since, and reports there.
+            return;
+        }
         let (is_news, machine) = self.shared.replica.read(|state| {
             let known = state.host(&self.host).and_then(|host| host.agent.as_ref()).and_then(|facts| facts.system_uuid);
             (inventory::differs(state, &self.host, &report), known)

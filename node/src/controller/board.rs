@@ -54,6 +54,8 @@ impl Board {
     /// Gives a host's agent a seat. Its former seat, if any, ends with its channel of orders.
     pub(crate) fn sit(&mut self, host: &HostId, orders: mpsc::Sender<Order>) -> u64 {
         self.seats += 1;
+        // What it said over the former line may be old by now; it reports first thing.
+        self.reports.remove(host);
         if !self.closed {
             let presence = Presence { seat: self.seats, orders, lease_left: Millis::ZERO, laboratory: false };
             self.attending.insert(host.clone(), presence);
@@ -61,9 +63,15 @@ impl Board {
         self.seats
     }
 
+    /// Returns whether this is the seat of the host's newest line.
+    pub(crate) fn is_seated(&self, host: &HostId, seat: u64) -> bool {
+        self.attending.get(host).is_some_and(|presence| presence.seat == seat)
+    }
+
     pub(crate) fn leave(&mut self, host: &HostId, seat: u64) {
-        if self.attending.get(host).is_some_and(|presence| presence.seat == seat) {
+        if self.is_seated(host, seat) {
             self.attending.remove(host);
+            self.reports.remove(host);
         }
     }
 

@@ -14,6 +14,9 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
         // The machine refuses the whole report, each time.
         return false;
     }
+    if host.agent.as_ref().is_some_and(|facts| facts.has_said_more(report) || facts.earlier.contains(&report.boot)) {
+        return false;
+    }
     let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id);
     let running: BTreeSet<InstanceId> = running.collect();
     let facts_agree = host.agent.as_ref().is_some_and(|facts| {

@@ -5,7 +5,8 @@
 //!               └── the permit lives from here ──── last order ──── margin ──┤
 //! ```
 //!
-//! The permit's life is measured from before it was asked for, so it ends here before the cluster's clock says so.
+//! The permit's life is measured from before it was asked for, so it ends here before the cluster's clock says so. A leader
+//! also stops when it leads no more; a deputy stops when its turn is over, as far as it knows, and with its permit.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,8 +16,9 @@ use quorumfence_drivers::fencing::sequence::{self, Expected, OffOrder, ensure_of
 use quorumfence_machine::{
     Actor, Change, Device, Event, FenceWork, LogIndex, Millis, OffSeen, Outcome, Refusal, Reply, Settings,
 };
-use quorumfence_raft::{Clock, Point, Term};
+use quorumfence_raft::{Clock, Point};
 
+use super::turn::{self, Post};
 use crate::controller::{Kind, Shared};
 use crate::environment::{Devices, Environment};
 use crate::leader;
@@ -32,14 +34,14 @@ struct Permit {
 }
 
 /// Carries out one attempt. Ends early, and changes nothing, when the permit is not granted.
-pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>, term: Term, work: FenceWork) {
-    leader::reach_cluster_time(&shared, work.not_before).await;
+pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>, post: Post, work: FenceWork) {
+    turn::wait(&shared, post, &work).await;
     let settings = shared.replica.read(|state| state.settings());
     E::pass(Point::FenceBeforePermit).await;
     let Some(permit) = ask_permit(&shared, &work, &settings).await else { return };
     E::pass(Point::FenceAfterPermit).await;
     let outcomes =
-        join_all(work.devices.iter().map(|device| switch_off(&shared, term, &work, device, permit, &settings)));
+        join_all(work.devices.iter().map(|device| switch_off(&shared, post, &work, device, permit, &settings)));
     let outcomes = outcomes.await;
     tracing::info!(host = %work.host, token = %work.token, level = work.level, attempt = work.attempt, ?outcomes, "fencing devices answered");
     E::pass(Point::FenceBeforeResult).await;
@@ -68,7 +70,7 @@ async fn ask_permit<E: Environment>(shared: &Shared<E>, work: &FenceWork, settin
 
 async fn switch_off<E: Environment>(
     shared: &Shared<E>,
-    term: Term,
+    post: Post,
     work: &FenceWork,
     device: &Device,
     permit: Permit,
@@ -85,9 +87,13 @@ async fn switch_off<E: Environment>(
         return Outcome::Refused(Refusal::PermitEnded);
     }
     let leadership = shared.replica.leadership();
+    let holds_post = || match post {
+        Post::Leader(term) => leadership.borrow().lead_term == Some(term),
+        Post::Deputy { .. } => true,
+    };
     let is_permitted = || async {
         E::pass(Point::FenceBeforePermitCheck).await;
-        leadership.borrow().lead_term == Some(term) && shared.clock.now() < permit.until
+        holds_post() && shared.clock.now() < permit.until
     };
     let answer = settings.device_deadline.into();
     let order = OffOrder { expected: Expected::of(device.identity, work.identity), deadline, answer };

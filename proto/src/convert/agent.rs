@@ -1,7 +1,7 @@
 //! What an agent reports, is ordered and answers.
 
 use quorumfence_machine::{
-    Action, AgentReport, Answer, BootId, Holder, InstanceId, LogIndex, Order, SystemUuid, Token,
+    Action, AgentReport, Answer, BootId, Holder, InstanceId, LogIndex, Millis, Order, SystemUuid, Token,
 };
 
 use super::{Error, list, missing, name, optional_uuid, required, uuid};
@@ -9,7 +9,7 @@ use crate::pb;
 
 impl From<AgentReport> for pb::AgentReport {
     fn from(report: AgentReport) -> Self {
-        let AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, as_of } = report;
+        let AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, listed, as_of } = report;
         Self {
             boot: boot.0.into(),
             system_uuid: system_uuid.map(|uuid| uuid.0.into()),
@@ -17,6 +17,7 @@ impl From<AgentReport> for pb::AgentReport {
             instances: instances.into_iter().map(Into::into).collect(),
             cannot_refuse,
             as_of: as_of.map(|at| at.0),
+            listed_ms: listed.0,
         }
     }
 }
@@ -24,13 +25,14 @@ impl From<AgentReport> for pb::AgentReport {
 impl TryFrom<pb::AgentReport> for AgentReport {
     type Error = Error;
     fn try_from(message: pb::AgentReport) -> Result<Self, Error> {
-        let pb::AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, as_of } = message;
+        let pb::AgentReport { boot, system_uuid, memory_mib, instances, cannot_refuse, as_of, listed_ms } = message;
         Ok(Self {
             boot: BootId(uuid(boot, "boot")?),
             system_uuid: optional_uuid(system_uuid, "system_uuid")?.map(SystemUuid),
             memory_mib,
             instances: list(instances, "instances")?,
             cannot_refuse,
+            listed: Millis(listed_ms),
             as_of: as_of.map(LogIndex),
         })
     }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{
-    AgentFacts, BootId, Device, Enrolment, Host, HostState, InstanceId, Level, LogIndex, Maintenance, SystemUuid, Token,
+    AgentFacts, BootId, Device, Enrolment, Host, HostState, InstanceId, Level, LogIndex, Maintenance, Millis,
+    SystemUuid, Token,
 };
 
 use super::{
@@ -105,13 +106,15 @@ impl TryFrom<pb::Host> for Host {
 
 impl From<AgentFacts> for pb::AgentFacts {
     fn from(facts: AgentFacts) -> Self {
-        let AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse } = facts;
+        let AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed, earlier } = facts;
         Self {
             boot: boot.0.into(),
             system_uuid: system_uuid.map(|uuid| uuid.0.into()),
             memory_mib,
             running: running.into_iter().map(|id| id.0.into()).collect(),
             cannot_refuse,
+            listed_ms: listed.0,
+            earlier: earlier.into_iter().map(|boot| boot.0.into()).collect(),
         }
     }
 }
@@ -119,7 +122,7 @@ impl From<AgentFacts> for pb::AgentFacts {
 impl TryFrom<pb::AgentFacts> for AgentFacts {
     type Error = Error;
     fn try_from(message: pb::AgentFacts) -> Result<Self, Error> {
-        let pb::AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse } = message;
+        let pb::AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed_ms, earlier } = message;
         let running = each(running, "running", |id| Ok(InstanceId(uuid(id, "")?)))?;
         Ok(Self {
             boot: BootId(uuid(boot, "boot")?),
@@ -127,6 +130,8 @@ impl TryFrom<pb::AgentFacts> for AgentFacts {
             memory_mib,
             running: BTreeSet::from_iter(sorted(running, "running")?),
             cannot_refuse,
+            listed: Millis(listed_ms),
+            earlier: each(earlier, "earlier", |boot| Ok(BootId(uuid(boot, "")?)))?,
         })
     }
 }

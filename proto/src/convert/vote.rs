@@ -79,18 +79,25 @@ impl TryFrom<pb::Vote> for Vote {
 
 impl From<(ControllerId, CastVote)> for pb::CastVote {
     fn from((controller, vote): (ControllerId, CastVote)) -> Self {
-        let CastVote { verdict, at, evidence } = vote;
-        Self { controller: controller.0, verdict: Some(verdict.into()), at: at.0, evidence: Some(evidence.into()) }
+        let CastVote { verdict, at, clock, evidence } = vote;
+        Self {
+            controller: controller.0,
+            verdict: Some(verdict.into()),
+            at: at.0,
+            clock_ms: clock.0,
+            evidence: Some(evidence.into()),
+        }
     }
 }
 
 impl TryFrom<pb::CastVote> for (ControllerId, CastVote) {
     type Error = Error;
     fn try_from(message: pb::CastVote) -> Result<Self, Error> {
-        let pb::CastVote { controller, verdict, at, evidence } = message;
+        let pb::CastVote { controller, verdict, at, clock_ms, evidence } = message;
         let vote = CastVote {
             verdict: required(verdict, "verdict")?,
             at: LogIndex(at),
+            clock: quorumfence_machine::ClusterTime(clock_ms),
             evidence: required(evidence, "evidence")?,
         };
         Ok((ControllerId(controller), vote))

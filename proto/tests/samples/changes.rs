@@ -107,6 +107,7 @@ fn hosts() -> Vec<Change> {
             memory_mib: 196_608,
             instances,
             cannot_refuse: false,
+            listed: Millis(0),
             as_of: None,
         },
     };
@@ -136,6 +137,7 @@ fn later_report() -> Change {
         memory_mib: 196_608,
         instances: Vec::new(),
         cannot_refuse: true,
+        listed: Millis(86_400_001),
         as_of: Some(LogIndex(4713)),
     };
     Change::AgentReport { host: host(), report }

@@ -88,8 +88,9 @@ fn cluster() -> Cluster {
 
 fn hosts() -> Vec<Host> {
     let votes = verdicts().into_iter().zip(evidences().into_iter().cycle()).zip(1..);
-    let votes = votes
-        .map(|((verdict, evidence), id)| (ControllerId(id), CastVote { verdict, at: LogIndex(4000 + id), evidence }));
+    let votes = votes.map(|((verdict, evidence), id)| {
+        (ControllerId(id), CastVote { verdict, at: LogIndex(4000 + id), clock: ClusterTime(0), evidence })
+    });
     let full = Host {
         id: host(),
         agent_joined: true,
@@ -100,6 +101,8 @@ fn hosts() -> Vec<Host> {
             memory_mib: 196_608,
             running: BTreeSet::from([INSTANCE, OTHER_INSTANCE]),
             cannot_refuse: false,
+            listed: quorumfence_machine::Millis(0),
+            earlier: Vec::new(),
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
         state: HostState::Up { boot: BOOT },
@@ -130,7 +133,21 @@ fn hosts() -> Vec<Host> {
         };
         assert_eq!(place, at);
     }
-    std::iter::once(full).chain(states.into_iter().map(|state| Host { state, ..bare.clone() })).collect()
+    let rebooted = Host {
+        agent: full.agent.clone().map(|facts| AgentFacts {
+            listed: quorumfence_machine::Millis(86_400_001),
+            earlier: vec![OTHER_BOOT],
+            ..facts
+        }),
+        votes: full
+            .votes
+            .iter()
+            .map(|(id, vote)| (*id, CastVote { clock: ClusterTime(90_000), ..vote.clone() }))
+            .collect(),
+        ..full.clone()
+    };
+    let bare = states.into_iter().map(|state| Host { state, ..bare.clone() });
+    std::iter::once(full).chain(bare).chain([rebooted]).collect()
 }
 
 fn instances() -> Vec<Instance> {
@@ -218,6 +235,10 @@ fn fence(stage: Stage) -> Fence {
         failed: 2,
         refused: BTreeSet::from([0, 255]),
         not_before: ClusterTime(95_000),
+        executor: match stage {
+            Stage::NeedsHuman => Some(CONTROLLER),
+            Stage::Working | Stage::Proven { .. } => None,
+        },
         permits: vec![permit(4712, true), permit(4715, false)],
         stage,
         started: 3,

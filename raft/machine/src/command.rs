@@ -293,6 +293,9 @@ pub struct AgentReport {
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     #[serde(default)]
     pub cannot_refuse: bool,
+    /// When the list was made, on the host's own clock, which counts from its boot: of two lists the later one counts.
+    #[serde(default)]
+    pub listed: Millis,
     /// The entry that the agent had been told of before it made this list; `None` when no controller asked for one. What
     /// was started by then and is not listed has ended since.
     #[serde(default)]

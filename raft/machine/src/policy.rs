@@ -13,7 +13,7 @@ mod report;
 mod tests;
 mod view;
 
-pub use liveness::{CALL_AGAIN, changed_votes, judge, suspects};
+pub use liveness::{CALL_AGAIN, CAST_AGAIN, changed_votes, judge, suspects};
 pub use report::{Decision, Reason, Report};
 pub use view::{Heartbeat, PowerReading, Sight, View};
 

@@ -30,13 +30,13 @@ pub use fence::{Fence, Permit, Proof, ProofClass, Stage};
 pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};
 pub use instance::{Assignment, Instance, Recovery, RecoveryStage};
-pub(crate) use recovery::runs_on;
+pub(crate) use recovery::{may_run_on, runs_on};
 pub use settings::{SETTINGS_FORMAT_HELP, Settings};
 use table::Table;
 
 use crate::{
-    Applied, Command, ControllerId, Event, EventRecord, HostId, InstanceId, InstanceState, JoinTokenId, LogIndex,
-    RequestId, Segment, SegmentId, Token, Work,
+    Applied, BootId, Command, ControllerId, Event, EventRecord, HostId, InstanceId, InstanceState, JoinTokenId,
+    LogIndex, RequestId, Segment, SegmentId, Token, Work,
 };
 
 /// Events kept in the state; older ones leave with the oldest first. The audit trail keeps them all outside.
@@ -146,6 +146,14 @@ impl State {
             }
         }
         hosts
+    }
+
+    /// Returns who may run an instance now: its holder, unless it may still run somewhere else. This is what an agent asks
+    /// before it starts anything.
+    pub fn holder(&self, id: &InstanceId) -> Option<(&HostId, Token, Option<BootId>)> {
+        let (host, token, boot) = self.instance(id)?.holder()?;
+        let is_free = boot.is_none() || may_run_on(self, *id).all(|other| other.id == *host);
+        is_free.then_some((host, token, boot))
     }
 
     /// Returns a fence.

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{BootId, ClusterTime, Device, HostId, InstanceId, SystemUuid, Token};
+use crate::{BootId, ClusterTime, ControllerId, Device, HostId, InstanceId, SystemUuid, Token};
 
 /// One thing to do. Carrying it out twice does no harm; its identity is [`Work::id`].
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +28,8 @@ pub struct FenceWork {
     pub attempt: u32,
     /// Not before this.
     pub not_before: ClusterTime,
+    /// The voter whose turn it is; `None` is whoever leads. The leader stands in for one that is away.
+    pub executor: Option<ControllerId>,
     /// The machine that the agent saw; each device is compared with it before off.
     pub identity: Option<SystemUuid>,
     /// The level's devices.

@@ -1,13 +1,16 @@
 //! From one controller's evidence to its votes.
 
 use crate::{
-    ControllerId, Evidence, Host, HostId, HostState, Millis, Power, Settings, Sight, State, Uncertainty, Verdict, View,
-    Vote,
+    ClusterTime, ControllerId, Evidence, Host, HostId, HostState, Millis, Power, Settings, Sight, State, Uncertainty,
+    Verdict, View, Vote,
 };
 
 /// After its controllers can be reached again an agent needs this long at most until it is heard: a pause between two
 /// calls, a call that goes nowhere, and one that is answered.
 pub const CALL_AGAIN: Millis = Millis(5000);
+
+/// A vote that condemns a host which is not lost is cast anew after this long, on the cluster's clock.
+pub const CAST_AGAIN: Millis = Millis(10_000);
 
 /// Heartbeats that a host misses at least before its silence condemns it.
 const BEATS_MISSED_MIN: u64 = 3;
@@ -97,20 +100,34 @@ pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
 /// Returns the votes that differ from what this controller has in the log.
 ///
 /// Not having seen a host since a restart is no news about it: a committed vote that condemns stays (rule 19). Hearing
-/// a host that the majority has lost meanwhile is news: it tells this controller from one that died before.
+/// a host that the majority has lost meanwhile is news: it tells this controller from one that died before. So is a
+/// verdict that still condemns a host which others do not condemn: a vote that nobody repeats counts no more.
 pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) -> Vec<Vote> {
+    let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
     let is_news = |vote: &Vote| {
         let Some(host) = state.host(&vote.host) else { return true };
         let Some(cast) = host.votes.get(&controller) else { return true };
         match vote.verdict {
             Verdict::CannotTell(Uncertainty::NeverSeen) => !cast.verdict.condemns() && cast.verdict != vote.verdict,
             Verdict::Alive { .. } if state.lost_at(host).is_some_and(|lost_at| cast.at <= lost_at) => true,
+            verdict if cast.verdict == verdict && condemns_alone(host, verdict) => {
+                clock.since(cast.clock) >= CAST_AGAIN
+            }
             Verdict::Alive { .. } | Verdict::Unreachable | Verdict::PoweredOff | Verdict::CannotTell(_) => {
                 cast.verdict != vote.verdict
             }
         }
     };
     votes.into_iter().filter(is_news).collect()
+}
+
+/// Returns whether a verdict condemns a host that is not lost.
+fn condemns_alone(host: &Host, verdict: Verdict) -> bool {
+    host.up_boot().is_some_and(|admitted| match verdict {
+        Verdict::Alive { boot } => boot != admitted,
+        Verdict::Unreachable | Verdict::PoweredOff => true,
+        Verdict::CannotTell(_) => false,
+    })
 }
 
 /// Returns the verdict on one host; `None` while patience lasts and nothing can be said.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::placement::Room;
 use super::report::{Decision, Reason};
-use crate::state::runs_on;
+use crate::state::{may_run_on, runs_on};
 use crate::{
     Change, ClusterTime, Destination, Host, HostId, Instance, Millis, Move, Parking, Recovery, RecoveryStage,
     SegmentId, State, Token, View,
@@ -59,6 +59,10 @@ fn destination(
     let segment = state.host(&instance.owner)?.segment()?;
     if let Some((host, boot)) = runs_on(state, instance.id).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
         return Some(Destination::Host { host, boot });
+    }
+    if may_run_on(state, instance.id).next().is_some() {
+        // It is being stopped there, or that host's own fence decides.
+        return None;
     }
     if !state.segment(segment)?.evacuation_enabled {
         return Some(Destination::Parked(Parking::EvacuationDisabled));

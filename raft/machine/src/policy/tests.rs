@@ -334,3 +334,28 @@ fn a_host_of_a_segment_without_evacuation_gets_its_instances_back_when_it_return
     rig.report(2, 12, &[2]);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().state, crate::InstanceState::Running);
 }
+
+#[test]
+fn a_vote_that_condemns_a_host_alone_is_cast_again_in_time() {
+    let mut rig = Rig::green();
+    let again = |rig: &Rig, verdict| changed_votes(&rig.state, ControllerId(1), vec![vote(2, verdict)]).len();
+    for verdict in [Verdict::Unreachable, Verdict::PoweredOff, alive_in(12)] {
+        rig.vote(1, 2, verdict);
+        let cast = rig.clock;
+        rig.clock = cast + 9_999;
+        rig.vote(3, 3, alive_in(3));
+        assert_eq!(again(&rig, verdict), 0, "{verdict:?}");
+        rig.clock = cast + 10_000;
+        rig.vote(3, 1, alive_in(1));
+        assert_eq!(again(&rig, verdict), 1, "{verdict:?}");
+    }
+    rig.vote(1, 2, Verdict::Unreachable);
+    rig.vote(3, 2, Verdict::Unreachable);
+    rig.clock += 60_000;
+    rig.vote(3, 1, alive_in(1));
+    assert_eq!(again(&rig, Verdict::Unreachable), 0, "a host that is lost needs no more votes");
+}
+
+fn alive_in(number: u8) -> Verdict {
+    Verdict::Alive { boot: boot(number) }
+}

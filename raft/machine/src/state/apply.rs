@@ -44,6 +44,7 @@ pub(super) fn apply_voters(state: &mut State, at: LogIndex, voters: &BTreeSet<Co
     cluster.applied = at;
     let mut events = vec![Event::VotersChanged { voters: voters.iter().copied().collect() }];
     events.extend(vote::voters_changed(state, at));
+    fence::voters_changed(state);
     let first = voters.first().copied().unwrap_or(ControllerId(0));
     let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
     for event in &events {

@@ -24,6 +24,8 @@ pub enum Flaw {
     Forgotten { instance: InstanceId, host: HostId },
     /// A vote of a controller that is no voter counts.
     StrangeVote { host: HostId, controller: ControllerId },
+    /// It is the turn of a controller that is no voter to carry out a fence, or anybody's turn at one that is proven.
+    StrangeExecutor { token: Token, controller: ControllerId },
     /// One device is enrolled for two hosts.
     DeviceShared { address: String, hosts: (HostId, HostId) },
     /// A controller has an id that was never given out.
@@ -33,6 +35,7 @@ pub enum Flaw {
 pub(super) fn check(state: &State) -> Vec<Flaw> {
     let mut flaws = Vec::new();
     check_hosts(state, &mut flaws);
+    check_fences(state, &mut flaws);
     check_instances(state, &mut flaws);
     check_devices(state, &mut flaws);
     if let Some(cluster) = state.cluster() {
@@ -62,6 +65,16 @@ fn check_hosts(state: &State, flaws: &mut Vec<Flaw>) {
             |controller: &&ControllerId| state.cluster().is_none_or(|cluster| !cluster.voters.contains(controller));
         for controller in host.votes.keys().filter(strange) {
             flaws.push(Flaw::StrangeVote { host: host.id.clone(), controller: *controller });
+        }
+    }
+}
+
+fn check_fences(state: &State, flaws: &mut Vec<Flaw>) {
+    let is_voter = |controller| state.cluster().is_some_and(|cluster| cluster.voters.contains(&controller));
+    for fence in state.fences.values() {
+        let is_open = !matches!(fence.stage, Stage::Proven { .. });
+        if let Some(controller) = fence.executor.filter(|controller| !is_open || !is_voter(*controller)) {
+            flaws.push(Flaw::StrangeExecutor { token: fence.token, controller });
         }
     }
 }

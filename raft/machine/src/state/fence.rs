@@ -1,11 +1,14 @@
 //! Fences: from the decision over permits and attempts to the proof.
 
+mod attempt;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeSet;
 
+use self::attempt::Failed;
 use super::apply::Effect;
 use super::{CastVote, Host, HostState, State, recovery, vote};
 use crate::policy::guard;
@@ -50,6 +53,8 @@ pub struct Fence {
     pub refused: BTreeSet<u8>,
     /// The next attempt waits for this.
     pub not_before: ClusterTime,
+    /// The voter that makes the next attempt; `None` is whoever leads.
+    pub executor: Option<ControllerId>,
     /// Every permit given, oldest first.
     pub permits: Vec<Permit>,
     /// How far it is.
@@ -205,6 +210,7 @@ fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: L
         failed: 0,
         refused: BTreeSet::new(),
         not_before: decided.after(grace),
+        executor: None,
         permits: Vec::new(),
         stage: Stage::Working,
         started: 0,
@@ -274,8 +280,7 @@ pub(super) fn result(
     permit: LogIndex,
     outcomes: &[Outcome<OffSeen>],
 ) -> Effect {
-    let settings = state.settings();
-    let clock = state.cluster().ok_or(Rejected::NoCluster)?.clock;
+    let cluster = state.cluster().ok_or(Rejected::NoCluster)?.clone();
     let host = open_fence(state, token)?.host.clone();
     let devices = |level: u8| {
         let enrolment = state.hosts.get(&host).and_then(|row| row.enrolment.as_ref());
@@ -283,7 +288,7 @@ pub(super) fn result(
     };
     let fence = state.fences.get(&token).ok_or(Rejected::NoParent(token.0))?;
     let given = fence.permits.iter().find(|given| given.at == permit && !given.ended);
-    let level = given.ok_or(Rejected::NoParent(permit))?.level;
+    let &Permit { level, executor, .. } = given.ok_or(Rejected::NoParent(permit))?;
     let complete = outcomes.len() == devices(level) && !outcomes.is_empty();
     // A refusal among doubts decides: a device that refused its password is not asked again.
     let bad: Vec<Outcome<()>> = outcomes.iter().filter_map(not_off).collect();
@@ -293,15 +298,20 @@ pub(super) fn result(
     let fence = open_fence(state, token)?;
     for given in fence.permits.iter_mut().filter(|given| given.at == permit) {
         given.ended = true;
-        given.ends = given.ends.min(clock);
+        given.ends = given.ends.min(cluster.clock);
     }
-    if complete && doubt.is_none() && settings.proofs.contains(&ProofClass::PowerOffVerified) {
+    if complete && doubt.is_none() && cluster.settings.proofs.contains(&ProofClass::PowerOffVerified) {
         let ordered = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Observed(seen) if seen.ordered));
         return Ok((Reply::Done, prove(state, at, token, Proof::PowerOffVerified { level, ordered })));
     }
     let why = doubt.unwrap_or(Outcome::Observed(()));
+    let is_doubtful = |outcome: &Outcome<()>| match outcome {
+        Outcome::Unknown(_) | Outcome::Refused(Refusal::PermitEnded) => true,
+        Outcome::Observed(()) | Outcome::Refused(_) => false,
+    };
+    let failed = Failed { why: &why, in_doubt: bad.iter().any(is_doubtful), executor };
     let mut events = vec![Event::FenceAttemptFailed { host: host.clone(), token, level, why: why.clone() }];
-    if fence.level == level && fence.attempt_failed(&why, levels, clock, &settings) {
+    if fence.level == level && fence.attempt_failed(failed, levels, &cluster) {
         events.push(Event::FenceNeedsHuman { host, token });
     }
     Ok((Reply::Done, events))
@@ -318,56 +328,6 @@ fn not_off(outcome: &Outcome<OffSeen>) -> Option<Outcome<()>> {
 }
 
 impl Fence {
-    /// Moves on after a failed attempt. Returns whether a person has become needed.
-    fn attempt_failed(&mut self, why: &Outcome<()>, levels: usize, clock: ClusterTime, settings: &Settings) -> bool {
-        self.attempt += 1;
-        self.failed += 1;
-        let refused = matches!(why, Outcome::Refused(refusal) if *refusal != Refusal::PermitEnded);
-        if refused {
-            self.refused.insert(self.level);
-        } else if self.failed < settings.attempts_per_level && self.stage == Stage::Working {
-            let doublings = (self.failed - 1).min(10);
-            self.not_before = clock.after(settings.retry_pause.times(1 << doublings));
-            return false;
-        }
-        self.failed = 0;
-        self.not_before = clock;
-        if let Some(next) = self.next_level(levels) {
-            self.level = next;
-            return false;
-        }
-        self.level = (0..small(levels)).find(|level| !self.refused.contains(level)).unwrap_or(0);
-        self.not_before = clock.after(settings.human_retry_pause);
-        let newly = self.stage == Stage::Working;
-        self.stage = Stage::NeedsHuman;
-        newly
-    }
-
-    fn next_level(&self, levels: usize) -> Option<u8> {
-        (self.level.saturating_add(1)..small(levels)).find(|level| !self.refused.contains(level))
-    }
-
-    /// Starts over when the host is enrolled anew. Returns whether a person has become needed: without a level nobody
-    /// else can prove anything.
-    pub(super) fn levels_changed(&mut self, levels: usize) -> bool {
-        let was_working = match self.stage {
-            Stage::Working => true,
-            Stage::NeedsHuman => false,
-            Stage::Proven { .. } => return false,
-        };
-        self.level = 0;
-        self.failed = 0;
-        self.attempt += 1;
-        self.refused.clear();
-        self.not_before = self.decided;
-        self.stage = if levels == 0 { Stage::NeedsHuman } else { Stage::Working };
-        // What the old devices say proves nothing. The permits' ends stay: a late order to them may still arrive.
-        for permit in &mut self.permits {
-            permit.ended = true;
-        }
-        was_working && levels == 0
-    }
-
     /// Returns whether the host reports another boot, which the settings take for a proof: then no power is cut.
     fn is_outlived(&self, host: &Host, settings: &Settings) -> bool {
         let reported = host.agent.as_ref().map(|agent| agent.boot);
@@ -407,8 +367,9 @@ pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &H
         HostState::Lost { boot, at } => Some((boot, at)),
         HostState::Fencing { .. } => None,
         HostState::Fenced { .. } => return Ok((Reply::Done, Vec::new())),
-        // After a power cut of everything no controller has seen it yet, so none can call it lost. A person may.
-        HostState::Up { boot } if is_unseen_by_a_majority(state, host) => Some((boot, at)),
+        // After a power cut of everything no controller has seen it yet; and while most hosts are silent, as when a feed
+        // fails with the BMCs on it, each takes itself for cut off. None can call it lost then. A person may.
+        HostState::Up { boot } if is_unclear_to_a_majority(state, host) => Some((boot, at)),
         HostState::New | HostState::Up { .. } => return Err(Rejected::HostLives(name.clone())),
     };
     let hearing = who_hears(state, host);
@@ -446,11 +407,18 @@ fn who_hears(state: &State, host: &Host) -> Vec<ControllerId> {
     host.votes.iter().filter(|(_, vote)| hears(vote)).map(|(voter, _)| *voter).collect()
 }
 
-/// Returns whether a majority of voters watched for the host since they started and never saw it.
-fn is_unseen_by_a_majority(state: &State, host: &Host) -> bool {
-    let never_seen = Verdict::CannotTell(Uncertainty::NeverSeen);
-    let unseen = host.votes.values().filter(|vote| vote.verdict == never_seen).count();
-    state.cluster().is_some_and(|cluster| unseen >= cluster.majority())
+/// Returns whether a majority of voters does not hear the host, and cannot tell why: they never saw it since they started, or
+/// are silent to most hosts.
+fn is_unclear_to_a_majority(state: &State, host: &Host) -> bool {
+    let is_unclear = |verdict| match verdict {
+        Verdict::CannotTell(Uncertainty::NeverSeen | Uncertainty::CutOff) => true,
+        Verdict::CannotTell(Uncertainty::AgentSilent)
+        | Verdict::Alive { .. }
+        | Verdict::Unreachable
+        | Verdict::PoweredOff => false,
+    };
+    let unclear = host.votes.values().filter(|vote| is_unclear(vote.verdict)).count();
+    state.cluster().is_some_and(|cluster| unclear >= cluster.majority())
 }
 
 fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
@@ -464,6 +432,7 @@ fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
 fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Event> {
     let Some(fence) = state.fences.get_mut(&token) else { return Vec::new() };
     fence.stage = Stage::Proven { at, proof: proof.clone() };
+    fence.executor = None;
     let name = fence.host.clone();
     if let Some(host) = state.hosts.get_mut(&name) {
         host.state = HostState::Fenced { token };
@@ -486,11 +455,24 @@ pub(super) fn work(state: &State) -> Vec<Work> {
                 level: fence.level,
                 attempt: fence.attempt,
                 not_before: fence.not_before,
+                executor: fence.executor,
                 identity: host.agent.as_ref().and_then(|agent| agent.system_uuid),
                 devices: level.devices.clone(),
             }))
         })
         .collect()
+}
+
+/// Gives attempts of controllers that are no voters any more back to whoever leads.
+pub(super) fn voters_changed(state: &mut State) {
+    let Some(voters) = state.cluster().map(|cluster| cluster.voters.clone()) else { return };
+    let has_left = |fence: &&Fence| fence.executor.is_some_and(|executor| !voters.contains(&executor));
+    let orphans: Vec<Token> = state.fences.values().filter(has_left).map(|fence| fence.token).collect();
+    for token in orphans {
+        if let Some(fence) = state.fences.get_mut(&token) {
+            fence.executor = None;
+        }
+    }
 }
 
 fn small(count: usize) -> u8 {

@@ -7,9 +7,12 @@ use serde::{Deserialize, Serialize};
 use super::apply::Effect;
 use super::{Fence, Instance, RecoveryStage, Stage, State, instance, recovery};
 use crate::{
-    AgentReport, BootId, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState, LogIndex, Reason,
-    Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
+    AgentReport, BootId, ClusterTime, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState,
+    LogIndex, Millis, Reason, Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
 };
+
+/// Boots that are remembered: a report is not under way for longer than it takes to boot so often.
+const EARLIER_BOOTS_MAX: usize = 16;
 
 /// A hypervisor host.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -43,6 +46,10 @@ pub struct AgentFacts {
     pub running: BTreeSet<InstanceId>,
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     pub cannot_refuse: bool,
+    /// When it listed what runs there, on the host's own clock.
+    pub listed: Millis,
+    /// Boots that it reported before, the last one last.
+    pub earlier: Vec<BootId>,
 }
 
 /// That a host is in maintenance.
@@ -90,6 +97,8 @@ pub struct CastVote {
     pub verdict: Verdict,
     /// The entry that brought it.
     pub at: LogIndex,
+    /// When it was cast.
+    pub clock: ClusterTime,
     /// What it rests on.
     pub evidence: Evidence,
 }
@@ -229,13 +238,20 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
             "the agent of host {name} reports from machine {reported}, and the host is machine {known}: what one machine says proves nothing about the other. If it was replaced, keep the old machine off, wait until 'quorumfence host show {name}' says fenced, and enrol the host again"
         )));
     }
+    if host.agent.as_ref().is_some_and(|agent| agent.has_said_more(report)) {
+        return Ok((Reply::Done, Vec::new()));
+    }
     let mut events = Vec::new();
     let boot_before = host.agent.as_ref().map(|agent| agent.boot);
+    let mut earlier = host.agent.as_ref().map(|agent| agent.earlier.clone()).unwrap_or_default();
+    earlier.extend(boot_before.filter(|before| *before != report.boot));
+    earlier.drain(..earlier.len().saturating_sub(EARLIER_BOOTS_MAX));
     let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
     let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id).collect();
     let system_uuid = report.system_uuid.or(machine);
     let (boot, cannot_refuse) = (report.boot, report.cannot_refuse);
-    host.agent = Some(AgentFacts { boot, system_uuid, memory_mib: report.memory_mib, running, cannot_refuse });
+    let (memory_mib, listed) = (report.memory_mib, report.listed);
+    host.agent = Some(AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed, earlier });
     if let Some(boot) = host.up_boot()
         && boot != report.boot
     {
@@ -248,14 +264,24 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     Ok((Reply::Done, events))
 }
 
-/// Returns whether a boot is known to be over: lost or fenced, and the agent has reported another since.
+impl AgentFacts {
+    /// Returns whether the agent has made a later list in the same boot than this one, which was late on its way: another
+    /// controller took it long ago, say.
+    pub fn has_said_more(&self, report: &AgentReport) -> bool {
+        self.boot == report.boot && report.listed < self.listed
+    }
+}
+
+/// Returns whether a boot is known to be over: the agent has reported another since, and this one before or it is lost or
+/// fenced.
 ///
 /// A report of it is late. Taken for news it would turn the clock back and make the living boot look like the dead one.
 fn is_over(state: &State, name: &HostId, boot: BootId) -> bool {
     let Some(host) = state.hosts.get(name) else { return false };
     let reported_since = host.agent.as_ref().is_some_and(|agent| agent.boot != boot);
+    let reported_before = host.agent.as_ref().is_some_and(|agent| agent.earlier.contains(&boot));
     let lost = matches!(host.state, HostState::Lost { boot: lost, .. } if lost == boot);
-    reported_since && (lost || state.is_fenced_boot(name, boot))
+    reported_since && (reported_before || lost || state.is_fenced_boot(name, boot))
 }
 
 impl State {
@@ -295,7 +321,7 @@ pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId
 }
 
 /// Returns what still stands between a host and its admission; empty when it may be admitted in its present boot.
-pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: crate::ClusterTime) -> Vec<Reason> {
+pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: ClusterTime) -> Vec<Reason> {
     let mut reasons = Vec::new();
     if host.enrolment.is_none() {
         reasons.push(Reason::NotEnrolled);

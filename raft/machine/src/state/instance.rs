@@ -131,7 +131,7 @@ pub(super) fn inventory(
         events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
     }
     if may_own {
-        events.extend(follow_migrations(state, at, host, running_before));
+        events.extend(follow_migrations(state, at, host, report, running_before));
         mark_missing_as_stopped(state, host, report, running_before);
     }
     events
@@ -144,6 +144,7 @@ fn follow_migrations(
     state: &mut State,
     at: LogIndex,
     host: &HostId,
+    report: &AgentReport,
     running_before: &BTreeSet<InstanceId>,
 ) -> Vec<Event> {
     let Some(up) = state.hosts.get(host).filter(|row| row.up_boot().is_some()) else { return Vec::new() };
@@ -152,7 +153,7 @@ fn follow_migrations(
         .instances
         .values()
         .filter(|row| row.owner == *host && row.recovery.is_none())
-        .filter(|row| running_before.contains(&row.id) && !agent.running.contains(&row.id))
+        .filter(|row| row.could_be_missing(running_before, report) && !agent.running.contains(&row.id))
         .filter_map(|row| Some((row.id, recovery::runs_on(state, row.id)?.id.clone())))
         .collect();
     let mut events = Vec::new();
@@ -194,6 +195,14 @@ fn one(
             Vec::new()
         };
     }
+    let is_up_here = state.hosts.get(host).is_some_and(|here| here.up_boot() == Some(boot));
+    if known.assignment().is_some_and(|assignment| assignment.host != *host)
+        && row.state == InstanceState::Running
+        && is_up_here
+    {
+        // It was not here when its start was ordered, so it was started there and moved since.
+        return recovery::moved(state, at, row.id, host);
+    }
     if known.owner == *host {
         if standing.may_own && known.recovery.is_none() {
             update(state, row);
@@ -206,7 +215,6 @@ fn one(
             row_owner.up_boot().is_some()
                 && row_owner.agent.as_ref().is_some_and(|agent| !agent.running.contains(&row.id))
         });
-    let is_up_here = state.hosts.get(host).is_some_and(|here| here.up_boot() == Some(boot));
     if row.state == InstanceState::Running && left_its_owner && is_up_here {
         update(state, row);
         if let Some(instance) = state.instances.get_mut(&row.id) {

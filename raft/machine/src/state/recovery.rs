@@ -3,8 +3,8 @@
 use super::apply::Effect;
 use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State};
 use crate::{
-    ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Parking, Refusal,
-    Rejected, Reply, StartWork, StopWork, Token, Work,
+    BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Parking,
+    Refusal, Rejected, Reply, StartWork, StopWork, Token, Work,
 };
 
 /// Opens the recovery of everything that a fenced host ran or was about to run.
@@ -117,7 +117,7 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
             }
             // Nothing starts on a host in maintenance. What a live migration brought there is there already.
             match runs_on(state, step.instance) {
-                Some(other) if other.id != *host => Err(Rejected::NoAssignment(step.instance)),
+                _ if !is_free_for(state, step.instance, host) => Err(Rejected::NoAssignment(step.instance)),
                 None if target.maintenance.is_some() => Err(Rejected::WrongBoot(host.clone())),
                 Some(_) | None => Ok(()),
             }
@@ -133,6 +133,24 @@ pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
         let agent = host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot));
         agent.is_some_and(|agent| agent.running.contains(&id))
     })
+}
+
+/// Returns the hosts that an instance may still run on, as their agents listed it in a boot that is not proven over.
+///
+/// Beside what is up, a host that came back by itself with it, or one that is lost: a successor would be a second copy.
+pub(crate) fn may_run_on(state: &State, id: InstanceId) -> impl Iterator<Item = &Host> {
+    let is_over = |host: &Host, boot: BootId| match host.state {
+        HostState::Fenced { token } => state.fences.get(&token).is_none_or(|fence| fence.boot == Some(boot)),
+        HostState::New | HostState::Up { .. } | HostState::Lost { .. } | HostState::Fencing { .. } => false,
+    };
+    state.hosts.values().filter(move |host| {
+        host.agent.as_ref().is_some_and(|agent| agent.running.contains(&id) && !is_over(host, agent.boot))
+    })
+}
+
+/// Returns whether a start on this host would be the only copy, as far as agents have listed what runs.
+fn is_free_for(state: &State, id: InstanceId, target: &HostId) -> bool {
+    may_run_on(state, id).all(|host| host.id == *target)
 }
 
 pub(super) fn result(
@@ -154,6 +172,21 @@ pub(super) fn result(
         Outcome::Unknown(_) => Vec::new(),
     };
     Ok((Reply::Done, events))
+}
+
+/// Settles an instance that was ordered to one host on another, which it was moved to since.
+pub(super) fn moved(state: &mut State, at: LogIndex, id: InstanceId, to: &HostId) -> Vec<Event> {
+    let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
+    let Some(recovery) = instance.recovery.take() else { return Vec::new() };
+    let from = std::mem::replace(&mut instance.owner, to.clone());
+    instance.token = Token(at);
+    instance.state = InstanceState::Running;
+    if let Some(fence) = state.fences.get_mut(&recovery.fence) {
+        fence.started += 1;
+    }
+    let mut events = vec![Event::InstanceMoved { instance: id, from, to: to.clone() }];
+    events.extend(finished(state, recovery.fence));
+    events
 }
 
 /// Settles an instance on its assigned host.
@@ -207,7 +240,7 @@ pub(super) fn work(state: &State) -> Vec<Work> {
     let starts = state.instances.values().filter_map(|row| {
         let assignment = row.assignment()?;
         let up = state.hosts.get(&assignment.host).is_some_and(|host| host.up_boot() == Some(assignment.boot));
-        up.then(|| {
+        (up && is_free_for(state, row.id, &assignment.host)).then(|| {
             Work::Start(StartWork {
                 token: assignment.token,
                 instance: row.id,

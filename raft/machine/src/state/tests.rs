@@ -2,6 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a test names the one variant that it wants")]
 
 mod cluster;
+mod executor;
 mod fence;
 mod flaws;
 mod limits;

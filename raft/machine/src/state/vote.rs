@@ -2,18 +2,23 @@
 
 use super::apply::Effect;
 use super::{CastVote, Host, HostState, State};
-use crate::{BootId, ControllerId, Event, HostId, LogIndex, Rejected, Reply, Verdict, Vote};
+use crate::policy::CAST_AGAIN;
+use crate::{BootId, ClusterTime, ControllerId, Event, HostId, LogIndex, Millis, Rejected, Reply, Verdict, Vote};
+
+/// How long a vote condemns: three times as long as until it is cast anew.
+const CONDEMNS_FOR: Millis = Millis(3 * CAST_AGAIN.0);
 
 pub(super) fn cast(state: &mut State, at: LogIndex, controller: ControllerId, votes: &[Vote]) -> Effect {
     let cluster = state.cluster().ok_or(Rejected::NoCluster)?;
     if !cluster.voters.contains(&controller) {
         return Err(Rejected::NotAVoter(controller));
     }
+    let clock = cluster.clock;
     let mut events = Vec::new();
     for vote in votes {
         let Some(host) = state.hosts.get_mut(&vote.host) else { continue };
-        let before =
-            host.votes.insert(controller, CastVote { verdict: vote.verdict, at, evidence: vote.evidence.clone() });
+        let cast = CastVote { verdict: vote.verdict, at, clock, evidence: vote.evidence.clone() };
+        let before = host.votes.insert(controller, cast);
         if before.is_none_or(|before| before.verdict != vote.verdict) {
             events.push(Event::VoteCast { controller, host: vote.host.clone(), verdict: vote.verdict });
         }
@@ -38,22 +43,31 @@ pub(super) fn voters_changed(state: &mut State, at: LogIndex) -> Vec<Event> {
 
 /// Returns how many current voters cast a verdict of this kind.
 fn count(state: &State, host: &HostId, of_kind: impl Fn(Verdict) -> bool) -> usize {
+    count_cast(state, host, |vote| of_kind(vote.verdict))
+}
+
+fn count_cast(state: &State, host: &HostId, counts: impl Fn(&CastVote) -> bool) -> usize {
     let (Some(cluster), Some(host)) = (state.cluster(), state.hosts.get(host)) else { return 0 };
-    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && of_kind(vote.verdict)).count()
+    host.votes.iter().filter(|(voter, vote)| cluster.voters.contains(voter) && counts(vote)).count()
 }
 
 /// Returns how many current voters condemn the boot that the host was admitted in: they see it dead, or hear another
 /// boot, which means the same for everything that ran in the old one (rule 40).
 ///
-/// A boot that was fenced before came earlier. Whoever heard it last knows nothing of the admitted one.
+/// A boot that was fenced before came earlier. Whoever heard it last knows nothing of the admitted one. A vote that is not
+/// cast anew in time is that of a controller which died since, perhaps long ago: nobody can say what it would see now.
 fn condemning(state: &State, name: &HostId) -> usize {
     let admitted = state.hosts.get(name).and_then(Host::admitted_boot);
-    count(state, name, |verdict| match verdict {
-        Verdict::Alive { boot } => {
-            admitted.is_some_and(|admitted| admitted != boot) && !state.is_fenced_boot(name, boot)
-        }
-        Verdict::Unreachable | Verdict::PoweredOff => true,
-        Verdict::CannotTell(_) => false,
+    let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
+    count_cast(state, name, |vote| {
+        let condemns = match vote.verdict {
+            Verdict::Alive { boot } => {
+                admitted.is_some_and(|admitted| admitted != boot) && !state.is_fenced_boot(name, boot)
+            }
+            Verdict::Unreachable | Verdict::PoweredOff => true,
+            Verdict::CannotTell(_) => false,
+        };
+        condemns && clock.since(vote.clock) <= CONDEMNS_FOR
     })
 }
 

@@ -150,9 +150,10 @@ fn task(work: &Work) -> String {
     match work {
         Work::Fence(work) => {
             let identity = work.identity.map_or("any machine".into(), |identity| identity.to_string());
+            let executor = work.executor.map_or(String::new(), |executor| format!(", by {executor}"));
             let devices: Vec<String> = work.devices.iter().map(device).collect();
             format!(
-                "fence {}, token {}, level {}, attempt {}, not before {}, {identity}, {}",
+                "fence {}, token {}, level {}, attempt {}, not before {}{executor}, {identity}, {}",
                 work.host,
                 work.token,
                 work.level,

@@ -3,8 +3,8 @@
 use super::{NOW, alive, view};
 use crate::state::tests_rig::{OFF, Rig, boot, host, instance};
 use crate::{
-    AgentReport, Change, ClusterTime, Destination, InstanceId, InstanceReport, InstanceState, LogIndex, Move, Outcome,
-    Parking, Reason, Refusal, Segment, SegmentId, Settings, Token, View, decide,
+    AgentReport, Change, ClusterTime, Destination, InstanceId, InstanceReport, InstanceState, LogIndex, Millis, Move,
+    Outcome, Parking, Reason, Refusal, Segment, SegmentId, Settings, Token, View, decide,
 };
 
 struct Vm {
@@ -30,8 +30,15 @@ fn report(rig: &mut Rig, number: u8, memory_mib: u64, vms: &[Vm]) {
         definition: "<domain/>".into(),
     };
     let instances = vms.iter().map(row).collect();
-    let report =
-        AgentReport { boot: boot(number), system_uuid: None, memory_mib, instances, cannot_refuse: false, as_of: None };
+    let report = AgentReport {
+        boot: boot(number),
+        system_uuid: None,
+        memory_mib,
+        instances,
+        cannot_refuse: false,
+        listed: Millis(0),
+        as_of: None,
+    };
     rig.ok(Change::AgentReport { host: host(number), report });
 }
 
@@ -167,7 +174,7 @@ fn hosts_in_maintenance_of_other_segments_or_only_heard_in_another_boot_are_no_t
 
     let rig = prepare();
     let mut view = seen();
-    view.heard(&host(1), boot(11), NOW, crate::Millis(2500));
+    view.heard(&host(1), boot(11), NOW, Millis(2500));
     let changes = decide(&rig.state, &view, NOW).changes;
     let Change::RecoveryPlan { moves, .. } = &changes[0] else { panic!("{changes:?}") };
     let target = Destination::Host { host: host(3), boot: boot(3) };
@@ -209,6 +216,7 @@ fn one_entry_carries_so_many_moves_and_the_next_the_rest() {
         memory_mib: 1024,
         instances,
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(2), report });
@@ -268,6 +276,7 @@ fn nothing_goes_to_a_host_whose_disk_keeps_no_refusals() {
         memory_mib: 4096,
         instances: Vec::new(),
         cannot_refuse: true,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(1), report: full });

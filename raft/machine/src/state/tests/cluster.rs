@@ -111,6 +111,7 @@ fn a_device_of_another_machine_is_refused() {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(1), report });
@@ -216,6 +217,7 @@ fn the_devices_of_a_host_belong_to_the_machine_that_its_agent_saw() {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(1), report });

@@ -243,6 +243,7 @@ fn a_late_report_of_a_dead_boot_is_no_news() {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     let late = Change::AgentReport { host: host(2), report: late };
@@ -335,11 +336,20 @@ fn a_refusal_among_doubts_closes_the_level() {
 
 #[test]
 fn a_person_may_vouch_for_a_host_that_no_controller_has_seen_since_it_started() {
+    let confirm = || Change::HostConfirmDead { host: host(2), reason: "hangs in its firmware".into() };
+    for unclear in [crate::Uncertainty::NeverSeen, crate::Uncertainty::CutOff] {
+        let mut rig = Rig::green();
+        rig.vote_all(2, Verdict::CannotTell(unclear));
+        rig.ok(confirm());
+        assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { .. }));
+    }
     let mut rig = Rig::green();
-    let confirm = Change::HostConfirmDead { host: host(2), reason: "hangs in its firmware".into() };
-    rig.vote_all(2, Verdict::CannotTell(crate::Uncertainty::NeverSeen));
-    rig.ok(confirm);
-    assert!(matches!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { .. }));
+    rig.vote_all(2, Verdict::CannotTell(crate::Uncertainty::AgentSilent));
+    assert_eq!(rig.apply(confirm()).reply, Err(Rejected::HostLives(host(2))), "it answers otherwise");
+    rig.vote(1, 2, Verdict::CannotTell(crate::Uncertainty::CutOff));
+    rig.vote(2, 2, Verdict::CannotTell(crate::Uncertainty::CutOff));
+    rig.vote(3, 2, Verdict::Alive { boot: boot(2) });
+    assert!(matches!(rig.apply(confirm()).reply, Err(Rejected::Invalid(_))), "somebody hears it");
 }
 
 #[test]
@@ -400,6 +410,7 @@ fn report_of(machine: u8, boot_number: u8) -> Change {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     Change::AgentReport { host: host(2), report }

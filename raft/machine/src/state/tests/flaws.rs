@@ -69,7 +69,12 @@ fn a_fence_is_proven_when_its_host_is_fenced_and_not_before() {
 fn only_voters_have_votes() {
     let rig = Rig::green();
     let stranger = ControllerId(7);
-    let vote = crate::CastVote { verdict: Verdict::Unreachable, at: LogIndex(1), evidence: Evidence::default() };
+    let vote = crate::CastVote {
+        verdict: Verdict::Unreachable,
+        at: LogIndex(1),
+        clock: ClusterTime(0),
+        evidence: Evidence::default(),
+    };
     let voted = with_host(2, |row| {
         row.votes.insert(stranger, vote.clone());
     });

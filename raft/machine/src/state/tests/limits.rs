@@ -110,6 +110,7 @@ fn reboot(rig: &mut Rig, life: u16) -> Token {
         memory_mib: 1024,
         instances: Vec::new(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(2), report });

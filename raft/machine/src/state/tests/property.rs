@@ -20,7 +20,7 @@ enum Step {
     Vote(u64, u8, u8),
     Report(u8, u8, Vec<u8>),
     Decide(u8, u64),
-    Permit(u8),
+    Permit(u8, u64),
     Result(u8, u8),
     NewBoot(u8),
     ConfirmDead(u8),
@@ -40,7 +40,7 @@ fn step() -> impl Strategy<Value = Step> {
         6 => (1..=4_u64, h.clone(), 0..4_u8).prop_map(|(c, h, v)| Step::Vote(c, h, v)),
         3 => (h.clone(), b.clone(), vec(1..=5_u8, 0..3)).prop_map(|(h, b, i)| Step::Report(h, b, i)),
         4 => (h.clone(), 0..5_u64).prop_map(|(h, o)| Step::Decide(h, o)),
-        3 => h.clone().prop_map(Step::Permit),
+        3 => (h.clone(), 1..=4_u64).prop_map(|(h, c)| Step::Permit(h, c)),
         3 => (h.clone(), 0..4_u8).prop_map(|(h, o)| Step::Result(h, o)),
         1 => h.clone().prop_map(Step::NewBoot),
         1 => h.clone().prop_map(Step::ConfirmDead),
@@ -83,10 +83,10 @@ fn change(rig: &Rig, step: &Step) -> Option<Change> {
             };
             Change::FenceDecide { host: host(*number), lost_at }
         }
-        Step::Permit(number) => {
+        Step::Permit(number, executor) => {
             let token = fence(number)?;
             let level = rig.state.fence(&token)?.level;
-            Change::PermitGrant { token, executor: ControllerId(1), level, life: Millis(1000) }
+            Change::PermitGrant { token, executor: ControllerId(*executor), level, life: Millis(1000) }
         }
         Step::Result(number, outcome) => {
             let token = fence(number)?;
@@ -149,6 +149,7 @@ fn report(boot: crate::BootId, running: &[u8]) -> AgentReport {
         memory_mib: 1024,
         instances: ids.iter().map(row).collect(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     }
 }

@@ -2,8 +2,8 @@ use std::collections::BTreeMap;
 
 use super::rig::{Rig, boot, host, instance};
 use crate::{
-    AgentReport, Change, Destination, Event, InstanceReport, InstanceState, LogIndex, Move, Outcome, Parking, Reason,
-    RecoveryStage, Refusal, Rejected, Token, Verdict, Work, WorkId,
+    AgentReport, Change, Destination, Event, InstanceReport, InstanceState, LogIndex, Millis, Move, Outcome, Parking,
+    Reason, RecoveryStage, Refusal, Rejected, Token, Verdict, Work, WorkId,
 };
 
 fn to(number: u8, boot_number: u8) -> Destination {
@@ -248,6 +248,7 @@ fn report_state(rig: &mut Rig, number: u8, state: Option<InstanceState>) {
         memory_mib: 1024,
         instances: state.into_iter().map(row).collect(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     };
     rig.ok(Change::AgentReport { host: host(number), report });
@@ -279,6 +280,7 @@ fn what_was_started_and_is_not_listed_behind_its_start_has_ended() {
             memory_mib: 1024,
             instances: Vec::new(),
             cannot_refuse: false,
+            listed: Millis(0),
             as_of,
         };
         rig.ok(Change::AgentReport { host: host(3), report });
@@ -364,6 +366,7 @@ fn an_instance_that_nobody_protects_is_still_its_hosts_own_and_does_not_keep_it_
             memory_mib: 1024,
             instances: vec![row],
             cannot_refuse: false,
+            listed: Millis(0),
             as_of: None,
         };
         Change::AgentReport { host: host(2), report }
@@ -481,4 +484,114 @@ fn a_move_rests_on_the_fence_that_the_instance_was_recovered_from() {
     rig.ok(plan(third, 3, Destination::Parked(Parking::NoRoom)));
     let finished = Event::RecoveryFinished { host: host(3), token: third, started: 0, parked: 1 };
     assert_eq!(rig.last_event(), finished, "what is under way for another fence does not count");
+}
+
+/// Reports what runs on a host, as it was listed at this moment of the boot.
+fn listed(rig: &mut Rig, number: u8, boot_number: u8, at: u64, running: &[u8]) {
+    let row = |id: &u8| InstanceReport {
+        id: instance(*id),
+        name: format!("vm{id}"),
+        state: InstanceState::Running,
+        ha_enabled: true,
+        priority: 500,
+        memory_mib: 64,
+        definition: "<domain/>".into(),
+    };
+    let report = AgentReport {
+        boot: boot(boot_number),
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: running.iter().map(row).collect(),
+        cannot_refuse: false,
+        listed: Millis(at),
+        as_of: None,
+    };
+    rig.apply(Change::AgentReport { host: host(number), report });
+}
+
+#[test]
+fn of_two_lists_of_a_boot_the_later_one_counts() {
+    let mut rig = Rig::green();
+    listed(&mut rig, 3, 3, 5000, &[2, 3]);
+    listed(&mut rig, 2, 2, 9000, &[]);
+    let moved = Event::InstanceMoved { instance: instance(2), from: host(2), to: host(3) };
+    assert_eq!(rig.last_event(), moved);
+    listed(&mut rig, 2, 2, 9500, &[2]);
+    listed(&mut rig, 3, 3, 9600, &[3]);
+    let back = rig.state.clone();
+    assert_eq!(back.instance(&instance(2)).unwrap().owner, host(2), "it was moved back");
+    listed(&mut rig, 3, 3, 9599, &[2, 3]);
+    listed(&mut rig, 2, 2, 9000, &[]);
+    assert_eq!(rig.state.instance(&instance(2)), back.instance(&instance(2)), "late lists change nothing");
+    assert_eq!(rig.state.host(&host(3)), back.host(&host(3)));
+}
+
+#[test]
+fn a_report_of_a_boot_that_another_one_followed_is_refused() {
+    let mut rig = Rig::green();
+    rig.report(2, 12, &[]);
+    rig.report(2, 22, &[]);
+    let before = rig.state.host(&host(2)).unwrap().clone();
+    assert_eq!(before.agent.as_ref().unwrap().earlier, [boot(2), boot(12)]);
+    listed(&mut rig, 2, 12, 99_000, &[2]);
+    assert_eq!(rig.state.host(&host(2)), Some(&before));
+}
+
+#[test]
+fn what_a_returned_host_brought_up_by_itself_is_started_nowhere_else_until_it_is_stopped() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    listed(&mut rig, 2, 12, 1000, &[2]);
+    let refused = rig.apply(plan(token, 2, to(3, 3)));
+    assert_eq!(refused.reply, Err(Rejected::NoAssignment(instance(2))));
+    let stop = WorkId::Stop { instance: instance(2), host: host(2), boot: boot(12) };
+    assert_eq!(rig.state.work().iter().map(Work::id).collect::<Vec<_>>(), [stop]);
+    listed(&mut rig, 2, 12, 4000, &[]);
+    rig.ok(plan(token, 2, to(3, 3)));
+    let token = Token(LogIndex(rig.index));
+    let start = WorkId::Start { instance: instance(2), token };
+    assert_eq!(rig.state.work().iter().map(Work::id).collect::<Vec<_>>(), [start]);
+    assert_eq!(rig.state.holder(&instance(2)), Some((&host(3), token, Some(boot(3)))));
+    listed(&mut rig, 2, 12, 5000, &[2]);
+    assert_eq!(rig.state.holder(&instance(2)), None, "an agent that asks now is told that nobody may start it");
+    assert!(!rig.state.work().iter().any(|work| matches!(work, Work::Start(_))));
+}
+
+#[test]
+fn an_instance_that_was_moved_before_its_start_was_answered_is_where_it_was_moved_to() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(1, 1)));
+    let ordered = Token(LogIndex(rig.index));
+    listed(&mut rig, 3, 3, 9000, &[2, 3]);
+    let row = rig.state.instance(&instance(2)).unwrap().clone();
+    assert_eq!((&row.owner, row.state, &row.recovery), (&host(3), InstanceState::Running, &None));
+    assert_eq!(rig.state.work(), [], "nobody is ordered to start it again");
+    let late = rig.apply(result(2, ordered, RUNS));
+    assert_eq!(late.reply, Err(Rejected::NoAssignment(instance(2))));
+    assert_eq!(rig.state.instance(&instance(2)), Some(&row));
+}
+
+#[test]
+fn what_is_missing_behind_its_start_and_runs_elsewhere_was_moved() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(1, 1)));
+    let token = Token(LogIndex(rig.index));
+    rig.ok(result(2, token, RUNS));
+    let started = LogIndex(rig.index);
+    // The target's list counts as a stray's while the first host has not listed it and may still run it.
+    listed(&mut rig, 3, 3, 9000, &[2, 3]);
+    let report = AgentReport {
+        boot: boot(1),
+        system_uuid: None,
+        memory_mib: 1024,
+        instances: Vec::new(),
+        cannot_refuse: false,
+        listed: Millis(9100),
+        as_of: Some(started),
+    };
+    rig.ok(Change::AgentReport { host: host(1), report });
+    let row = rig.state.instance(&instance(2)).unwrap();
+    assert_eq!((&row.owner, row.state), (&host(3), InstanceState::Running));
 }

@@ -116,6 +116,7 @@ impl Rig {
             memory_mib: 1024,
             instances: running.iter().map(row).collect(),
             cannot_refuse: false,
+            listed: Millis(0),
             as_of: None,
         };
         self.ok(Change::AgentReport { host: host(number), report });

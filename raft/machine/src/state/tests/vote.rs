@@ -108,3 +108,27 @@ fn a_controller_that_cannot_tell_any_more_does_not_regain_a_lost_host() {
     rig.vote(2, 2, ALIVE);
     assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
 }
+
+#[test]
+fn a_vote_that_its_controller_does_not_cast_again_condemns_no_more() {
+    let lost_after = |pause, again: bool| {
+        let mut rig = Rig::green();
+        rig.vote(2, 2, Verdict::Unreachable);
+        if again {
+            rig.clock += 10_000;
+            rig.vote(2, 2, Verdict::Unreachable);
+        }
+        rig.clock += pause;
+        rig.vote(3, 2, Verdict::Unreachable);
+        matches!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { .. })
+    };
+    assert!(lost_after(30_000, false));
+    assert!(!lost_after(30_001, false), "controller 2 died, and nobody knows what it would see now");
+    assert!(lost_after(30_000, true));
+    let mut rig = Rig::green();
+    rig.vote(2, 2, Verdict::PoweredOff);
+    rig.clock += 300_000;
+    rig.vote(3, 2, Verdict::Unreachable);
+    rig.vote(2, 2, Verdict::PoweredOff);
+    assert!(matches!(rig.last_event(), Event::HostLost { votes: 2, voters: 3, .. }), "it lives, and says so again");
+}
