@@ -44,6 +44,7 @@ impl Guilt {
             drift: Vec::new(),
             snapshot_after: 400,
             one_stays_off: false,
+            leader_is_blind: false,
         };
         let cut = |at, blow| Action { at, fault: Fault::Controller(Which::All, blow) };
         let actions = match self {

@@ -9,13 +9,15 @@
 //! They are judged at `Closed`, and only after a `Healed`: a world closes the run when the bound of L1 and L2 has passed
 //! since then.
 
+mod reach;
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorumfence_machine::{Destination, Event, HostId, InstanceId, Millis, Outcome, Parking, Refusal};
+use quorumfence_machine::{Destination, Event, HostId, InstanceId, LogIndex, Millis, Outcome, Parking, Refusal};
 
+use self::reach::Reach;
 use crate::fault::{BmcTrouble, Deed, Fault};
 use crate::invariants::Promise;
 use crate::invariants::committed::Committed;
@@ -26,6 +28,9 @@ use crate::observation::{Cause, Observation, Seen};
 /// retry in between is missed.
 pub const QUIET: Millis = Millis(10_000);
 
+/// Entries without events in the last [`QUIET`] of a run: one of a new leader, and one of a late word.
+const SILENT_MAX: usize = 1;
+
 /// How long after everything is healed a person's help, or the want of a host, is no excuse any more: several times the
 /// pause between two rounds over the fencing levels.
 const PATIENCE: Millis = Millis(120_000);
@@ -34,15 +39,16 @@ const PATIENCE: Millis = Millis(120_000);
 const SEEN: Millis = Millis(10_000);
 
 /// Returns the judges of L1 to L3, one row a promise, at the beginning of a run.
-pub fn promises() -> Vec<Box<dyn Promise>> {
-    vec![Box::new(Fenced::default()), Box::new(Recovered::default()), Box::new(Quiet::default())]
+pub fn promises(fenced: Fenced) -> Vec<Box<dyn Promise>> {
+    vec![Box::new(fenced), Box::new(Recovered::default()), Box::new(Quiet::default())]
 }
 
 /// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
 ///
 /// One that loses its power is noticed. A lost host that a brake holds, that has nothing to fence it with, or whose
 /// devices refused, waits for a person by design. One whose devices did not answer is tried again, so it is fenced once
-/// they do. That a device refuses its account, and that the storm brake closes, is not taken at the product's word.
+/// they do. That a device refuses its account, and that the storm brake closes, is not taken at the product's word; that
+/// the leader does not reach them is no excuse while another voter does, healed or not.
 #[derive(Debug, Default)]
 pub struct Fenced {
     committed: Committed,
@@ -54,6 +60,7 @@ pub struct Fenced {
     may_refuse: BTreeSet<HostId>,
     /// Since when hosts are off.
     off: BTreeMap<HostId, Millis>,
+    reach: Reach,
     /// When the last controller began to run: one that never saw a host does not condemn it (rule 24).
     running: Millis,
     judged: u64,
@@ -66,6 +73,7 @@ impl Promise for Fenced {
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         self.fleet.open(observation);
+        self.reach.see(observation)?;
         if observation.seen == Seen::Healed {
             self.healed = Some(observation.at);
         }
@@ -73,6 +81,7 @@ impl Promise for Fenced {
             for event in entry.events {
                 self.take(event, entry.at)?;
                 self.fleet.take(&entry, event);
+                self.reach.take(&entry, event);
             }
         } else if let Seen::Fault { what } = &observation.seen
             && let Ok(Fault::Bmc(host, BmcTrouble::RefusesLogin) | Fault::Operator(Deed::Enrol(host, _))) = what.parse()
@@ -121,11 +130,17 @@ impl Promise for Fenced {
     }
 
     fn judged(&self) -> u64 {
-        self.judged
+        self.judged + self.reach.judged()
     }
 }
 
 impl Fenced {
+    /// Returns a judge that takes a busy machine into account: nobody knows there what else kept a process from acting
+    /// in time.
+    pub fn on_a_real_machine() -> Self {
+        Self { reach: Reach::on_a_real_machine(), ..Self::default() }
+    }
+
     fn take(&mut self, event: &Event, at: Millis) -> Result<(), String> {
         if let Event::FenceAttemptFailed { host, why: Outcome::Refused(refusal), .. } = event {
             let is_of_the_account = matches!(refusal, Refusal::Credentials | Refusal::Privilege);
@@ -302,8 +317,9 @@ impl Recovered {
 
 /// Judges L3: in the last [`QUIET`] of a run no order is sent, nothing starts, no BMC acts and no event is committed.
 ///
-/// Entries without events (a new leader's, a change of nothing) are silent. A fence that waits for a person goes on
-/// trying at its slow pace by design: its permits, failed attempts and orders are no noise.
+/// A few entries without events (a new leader's, a change of nothing) are silent; what is proposed again and again is not. A
+/// fence that waits for a person goes on trying at its slow pace by design: its permits, failed attempts and orders are no
+/// noise.
 #[derive(Debug, Default)]
 pub struct Quiet {
     committed: Committed,
@@ -311,6 +327,8 @@ pub struct Quiet {
     healed: Option<Millis>,
     /// The last noise, and when it was.
     noise: Option<(Millis, String)>,
+    /// The last entries without events.
+    silent: Vec<(Millis, LogIndex)>,
     judged: u64,
 }
 
@@ -329,6 +347,10 @@ impl Promise for Quiet {
             self.noise = Some((observation.at, observation.seen.to_string()));
         }
         if let Some(entry) = self.committed.entry(observation) {
+            if entry.events.is_empty() {
+                self.silent.retain(|(at, _)| *at + QUIET > entry.at);
+                self.silent.push((entry.at, entry.index));
+            }
             for event in entry.events {
                 if !self.is_slow_retry(event) {
                     self.noise = Some((entry.at, format!("{} is committed: {event}", entry.index)));
@@ -367,7 +389,16 @@ impl Quiet {
             Some((noise, what)) if *noise >= healed && *noise + QUIET > at => {
                 Err(format!("{} before the end it is not quiet: {what}", at - *noise))
             }
-            Some(_) | None => Ok(()),
+            Some(_) | None => self.repeats(at, healed),
         }
+    }
+
+    fn repeats(&self, at: Millis, healed: Millis) -> Result<(), String> {
+        let lately = self.silent.iter().filter(|(entry, _)| *entry >= healed && *entry + QUIET > at);
+        let indexes: Vec<String> = lately.map(|(_, index)| index.to_string()).collect();
+        if indexes.len() > SILENT_MAX {
+            return Err(format!("entries that change nothing are committed to the end: {}", indexes.join(", ")));
+        }
+        Ok(())
     }
 }

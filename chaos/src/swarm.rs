@@ -29,6 +29,9 @@ pub struct Shape {
     /// Whether one host loses its power for good, once everything else is healed and well.
     #[serde(default)]
     pub one_stays_off: bool,
+    /// Whether whoever leads then does not reach that host's BMC any more, and others do.
+    #[serde(default)]
+    pub leader_is_blind: bool,
 }
 
 /// Which settings a cluster is given.
@@ -39,6 +42,17 @@ pub enum Profile {
     Fast,
     /// [`Settings::default`], with a check a second.
     Default,
+}
+
+/// What happens once everything is healed and well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LastBlow {
+    /// Nothing more.
+    None,
+    /// One host loses its power for good.
+    Host,
+    /// The same, and the leader loses its line to that host's BMC for good.
+    HostAndLeadersLine,
 }
 
 /// Kinds of faults that a run has or has not.
@@ -109,7 +123,7 @@ impl Plan {
     pub fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed, "swarm");
         let controllers = if chance.percent(20) { 5 } else { 3 };
-        let shape = Shape {
+        let mut shape = Shape {
             controllers,
             hosts: u8::try_from(chance.between(3, 8)).unwrap_or(8),
             instances_per_host: u8::try_from(chance.between(1, 2)).unwrap_or(2),
@@ -117,13 +131,16 @@ impl Plan {
             drift: (0..controllers).map(|_| drift(&mut chance)).collect(),
             snapshot_after: *chance.pick(&[40, 100, 400]).unwrap_or(&100),
             one_stays_off: chance.percent(40),
+            leader_is_blind: false,
         };
         let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| chance.percent(55)).collect();
         // Without a host that fails there is nothing to fence, and nothing to break.
         if !kinds.contains(&Kind::Hosts) && !kinds.contains(&Kind::Cuts) {
             kinds.push(Kind::Hosts);
         }
-        Self { shape, kinds, pause: chance.time(Millis(1000), Millis(3500)), chaos: CHAOS }
+        let pause = chance.time(Millis(1000), Millis(3500));
+        shape.leader_is_blind = chance.percent(50);
+        Self { shape, kinds, pause, chaos: CHAOS }
     }
 }
 
@@ -133,6 +150,15 @@ fn drift(chance: &mut Chance) -> i32 {
 }
 
 impl Shape {
+    /// Returns what happens once everything is healed and well.
+    pub fn last(&self) -> LastBlow {
+        match (self.one_stays_off, self.leader_is_blind) {
+            (false, _) => LastBlow::None,
+            (true, false) => LastBlow::Host,
+            (true, true) => LastBlow::HostAndLeadersLine,
+        }
+    }
+
     /// Returns the settings and the segment.
     pub fn policy(&self) -> (Settings, Segment) {
         match self.profile {
@@ -177,6 +203,7 @@ mod tests {
         for profile in [Profile::Fast, Profile::Default] {
             assert!(plans.iter().any(|plan| plan.shape.profile == profile));
         }
+        assert!(plans.iter().any(|plan| plan.shape.one_stays_off && plan.shape.leader_is_blind));
         assert!(plans.iter().any(|plan| plan.shape.drift.iter().any(|drift| *drift != 0)));
     }
 }

@@ -6,7 +6,7 @@ use std::fmt;
 use quorumfence_machine::Millis;
 
 use crate::invariants::{self, Promise, QuorumOnly};
-use crate::liveness;
+use crate::liveness::{self, Fenced};
 use crate::observation::Observation;
 
 /// A promise that was broken.
@@ -29,18 +29,18 @@ pub struct Court {
 
 impl Default for Court {
     fn default() -> Self {
-        Self::with(QuorumOnly::default())
+        Self::with(QuorumOnly::default(), Fenced::default())
     }
 }
 
 impl Court {
-    /// Returns the court of a run on a real machine, which may be too busy to let a host be heard.
+    /// Returns the court of a run on a real machine, which may be too busy to let a host be heard or fenced in time.
     pub fn on_a_real_machine() -> Self {
-        Self::with(QuorumOnly::on_a_real_machine())
+        Self::with(QuorumOnly::on_a_real_machine(), Fenced::on_a_real_machine())
     }
 
-    fn with(quorum_only: QuorumOnly) -> Self {
-        let promises = invariants::promises(quorum_only).into_iter().chain(liveness::promises());
+    fn with(quorum_only: QuorumOnly, fenced: Fenced) -> Self {
+        let promises = invariants::promises(quorum_only).into_iter().chain(liveness::promises(fenced));
         Self { promises: promises.collect(), first: None }
     }
 

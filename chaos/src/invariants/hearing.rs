@@ -99,6 +99,19 @@ impl Hearing {
             self.disturb(at);
         } else if let Event::HostLost { host, .. } = event {
             return self.lost(host, at);
+        } else if let Event::HostRebooted { host, .. } = event {
+            return self.rebooted(host);
+        }
+        Ok(())
+    }
+
+    /// That a host rebooted is a fact of the hardware, however late it is told, and on any machine.
+    fn rebooted(&mut self, host: &HostId) -> Result<(), String> {
+        let Some(seat) = self.hosts.get(host) else { return Ok(()) };
+        let Some(runs) = seat.boot else { return Ok(()) };
+        self.judged += 1;
+        if runs.is_some() && runs == seat.admitted {
+            return Err("although it runs the boot that it was admitted in".into());
         }
         Ok(())
     }
@@ -221,7 +234,7 @@ mod tests {
     use quorumfence_machine::{ControllerId, Verdict};
 
     use super::*;
-    use crate::invariants::sample::{Story, acquits, admitted, boot, convicts, host, lost};
+    use crate::invariants::sample::{Story, acquits, admitted, boot, convicts, host, lost, rebooted};
     use crate::invariants::{Promise, QuorumOnly};
     use crate::observation::Cause;
 
@@ -252,6 +265,16 @@ mod tests {
     /// All condemn host a, and it is lost.
     fn loses_a(story: Story) -> Story {
         story.entry(8, votes("a", Verdict::Unreachable)).entry(9, vec![lost("a")])
+    }
+
+    #[test]
+    fn a_host_that_runs_its_admitted_boot_has_not_rebooted() {
+        let back = |story: Story| story.power_off("a", Cause::Outside).power_on("a", 5);
+        let again = back(calm()).entry(8, vec![rebooted("a", 5)]).entry(9, vec![admitted("a", 5)]);
+        acquits::<QuorumOnly>(&again);
+        let late = again.at(60_000).entry(10, vec![rebooted("a", 4)]);
+        convicts::<QuorumOnly>(&late, "although it runs the boot that it was admitted in");
+        acquits::<QuorumOnly>(&calm().power_off("a", Cause::Outside).entry(8, vec![rebooted("a", 5)]));
     }
 
     #[test]

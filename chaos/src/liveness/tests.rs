@@ -153,6 +153,20 @@ fn silence_and_catching_up_are_no_noise() {
 }
 
 #[test]
+fn what_is_proposed_again_and_again_is_not_quiet() {
+    let healed = before().at(20_000).seen(Seen::Healed);
+    let one = healed.clone().at(52_000).entry(20, Vec::new());
+    acquits::<Quiet>(&one.clone().at(60_000).seen(Seen::Closed));
+    let two = one.at(57_000).entry(21, Vec::new());
+    convicts::<Quiet>(
+        &two.at(60_000).seen(Seen::Closed),
+        "entries that change nothing are committed to the end: #20, #21",
+    );
+    let before_that = healed.at(42_000).entry(20, Vec::new()).at(47_000).entry(21, Vec::new());
+    acquits::<Quiet>(&before_that.at(60_000).seen(Seen::Closed));
+}
+
+#[test]
 fn a_fence_that_waits_for_a_person_may_try_again() {
     let why = Outcome::Observed(());
     let failed = Event::FenceAttemptFailed { host: host("a"), token: token(10), level: 0, why };
@@ -169,7 +183,7 @@ fn a_fence_that_waits_for_a_person_may_try_again() {
 fn a_run_that_never_healed_owes_nothing() {
     let story = before().entry(9, vec![lost("a")]).power_off("a", Cause::Bmc).started(1, "b", None).sent(1, "a");
     let story = story.ended(1, "b").seen(Seen::Closed);
-    for mut judge in promises() {
+    for mut judge in promises(Fenced::default()) {
         assert_eq!(story.observations.iter().try_for_each(|seen| judge.see(seen)), Ok(()));
         assert_eq!(judge.judged(), 0);
     }

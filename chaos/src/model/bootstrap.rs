@@ -68,6 +68,7 @@ pub(super) fn report(host: HostNumber, boot: Boot, runs: bool) -> AgentReport {
         memory_mib: 1024,
         instances: runs.then_some(instance).into_iter().collect(),
         cannot_refuse: false,
+        listed: Millis(0),
         as_of: None,
     }
 }

@@ -1,6 +1,6 @@
 //! Storms: faults that belong together, because real ones do.
 
-use quorumfence_machine::{HostId, Millis};
+use quorumfence_machine::{ControllerId, HostId, Millis};
 
 use super::{Sight, controller};
 use crate::chance::Chance;
@@ -11,7 +11,7 @@ type Storm = Vec<(Millis, Fault)>;
 /// Draws one storm: faults and how long after its beginning each comes.
 pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
     let Some(host) = chance.pick(&sight.hosts).cloned() else { return Storm::new() };
-    match chance.below(11) {
+    match chance.below(12) {
         0 => cut_off_with_a_bad_bmc(chance, host),
         1 => leader_stands_still_in_a_fence(chance, sight, host),
         2 => everybody_loses_power_in_a_fence(chance, host),
@@ -22,6 +22,7 @@ pub(super) fn draw(chance: &mut Chance, sight: &Sight) -> Storm {
         8 => syncs_fail_and_everybody_loses_power(chance, sight),
         6 => leader_cut_off_and_everybody_loses_power(chance, sight),
         9 => agents_network_fails(chance, sight),
+        10 => leader_does_not_reach_a_bmc(chance, sight, host),
         _ => returns_while_an_order_is_late(chance, host),
     }
 }
@@ -79,6 +80,22 @@ fn targets_die(chance: &mut Chance, sight: &Sight) -> Storm {
         storm.push((at, Fault::Host(host.clone(), HostBlow::PowerCut)));
         at = at + chance.time(Millis(200), Millis(4000));
     }
+    storm
+}
+
+/// The leader has lost its line to the BMC of a host that dies, and sometimes another controller too.
+fn leader_does_not_reach_a_bmc(chance: &mut Chance, sight: &Sight, host: HostId) -> Storm {
+    let Some(leader) = sight.leader else { return Storm::new() };
+    let other = controller(chance, sight).filter(|other| *other != leader);
+    let end = chance.time(Millis(20_000), Millis(70_000));
+    let bmc = Place::Bmc(host.clone());
+    let line = |id: ControllerId| (Place::Controller(id), bmc.clone());
+    let lines: Vec<(Place, Place)> = std::iter::once(leader).chain(other).map(line).collect();
+    let cut = |(from, to): &(Place, Place)| (Millis::ZERO, Fault::Cut { from: from.clone(), to: to.clone() });
+    let mut storm: Storm = lines.iter().map(cut).collect();
+    storm.push((Millis::ZERO, Fault::Isolate(Place::Host(host.clone()))));
+    storm.extend(lines.into_iter().map(|(from, to)| (end, Fault::Join { from, to })));
+    storm.push((end, Fault::Rejoin(Place::Host(host))));
     storm
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorumfence_machine::{CastVote, Change, Host, HostId, HostState, Millis, State, Verdict};
+use quorumfence_machine::{CastVote, Change, ControllerId, Host, HostId, HostState, Millis, State, Verdict};
 use quorumfence_raft::{Expect, Options, Point};
 use serde::{Deserialize, Serialize};
 use tokio::time::sleep;
@@ -12,12 +12,12 @@ use super::runtime::Rate;
 use super::workload::Clients;
 use super::{Sim, run};
 use crate::canary::Guilt;
-use crate::fault::{Fault, HostBlow};
+use crate::fault::{Fault, HostBlow, Place};
 use crate::journal::Journal;
 use crate::nemesis::Nemesis;
 use crate::observation::{Observation, Seen};
 use crate::script::{Action, Script};
-use crate::swarm::{Plan, Shape};
+use crate::swarm::{LastBlow, Plan, Shape};
 use crate::verdict::Broken;
 
 /// Between two looks of the nemesis.
@@ -107,13 +107,19 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         let script = sim.chaos(&what).await;
         clients.send_home();
         if sim.record.broken().is_none() {
-            sim.converge(&clients, what.shape.one_stays_off).await;
+            sim.converge(&clients, what.shape.last()).await;
         }
         let simulated = sim.laboratory().now();
         let (history, judged) = sim.record.close();
         let (broken, journal) = (sim.record.broken(), sim.record.journal());
         Ok(Ended { script, history, broken, judged, stood: sim.stood(), simulated, journal })
     })
+}
+
+/// The host that loses its power for good, and who does not reach its BMC.
+struct Dark {
+    host: HostId,
+    blind: Option<ControllerId>,
 }
 
 /// Where faults come from.
@@ -127,7 +133,7 @@ impl Sim {
         let log_kept = shape.snapshot_after / 4;
         self.options = Options { snapshot_after: shape.snapshot_after, log_kept, ..Options::default() };
         for (drift, id) in shape.drift.iter().zip(1..) {
-            self.rates.insert(quorumfence_machine::ControllerId(id), Rate::new(*drift));
+            self.rates.insert(ControllerId(id), Rate::new(*drift));
         }
     }
 
@@ -159,21 +165,21 @@ impl Sim {
         }
     }
 
-    /// Heals everything, does what operators do, and waits until all is well or patience ends. When one host is to stay
-    /// off, it loses its power then, and all is well again when it is fenced and nothing of it waits.
-    pub(super) async fn converge(&mut self, clients: &Clients, one_stays_off: bool) {
+    /// Heals everything, does what operators do, and waits until all is well or patience ends. When there is one more
+    /// blow to come, it comes then, and all is well again when that host is fenced and nothing of it waits.
+    pub(super) async fn converge(&mut self, clients: &Clients, last: LastBlow) {
         self.inflict(&Fault::Heal);
         self.record.see(Seen::Healed);
         let healed = self.laboratory().now();
         let mut dark: BTreeMap<_, Millis> = BTreeMap::new();
-        let mut stays_off = None;
+        let mut stays_off: Option<Dark> = None;
         while self.laboratory().now() - healed < CONVERGENCE && self.record.broken().is_none() {
             self.tend();
             self.note_leaders();
             let now = self.laboratory().now();
             let off: Vec<_> = self.sight().off.into_iter().collect();
             dark.retain(|host, _| off.contains(host));
-            for host in off.into_iter().filter(|host| stays_off.as_ref() != Some(host)) {
+            for host in off.into_iter().filter(|host| stays_off.as_ref().is_none_or(|dark| dark.host != *host)) {
                 if now - *dark.entry(host.clone()).or_insert(now) > POWER_ON_AFTER {
                     self.inflict(&Fault::Host(host, HostBlow::PowerOn));
                 }
@@ -187,22 +193,27 @@ impl Sim {
             self.open_brakes().await;
             self.guide_agents();
             if clients.are_gone() && self.is_well(stays_off.as_ref()) {
-                if !one_stays_off || stays_off.is_some() {
+                if last == LastBlow::None || stays_off.is_some() {
                     break;
                 }
-                stays_off = self.lose_one(now - healed);
+                stays_off = self.lose_one(now - healed, last);
             }
             sleep(TICK).await;
         }
         sleep(QUIET).await;
     }
 
-    /// One host loses its power, once every controller has had the time to see it.
-    fn lose_one(&mut self, since_healed: Millis) -> Option<HostId> {
+    /// One host loses its power, once every controller has had the time to see it. A blind leader loses its line to the
+    /// BMC at the same moment.
+    fn lose_one(&mut self, since_healed: Millis, last: LastBlow) -> Option<Dark> {
         let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
         let host = self.chance.pick(&hosts).filter(|_| since_healed >= SEEN_AFTER)?.clone();
+        let blind = self.leader().filter(|_| last == LastBlow::HostAndLeadersLine);
+        if let Some(leader) = blind {
+            self.inflict(&Fault::Cut { from: Place::Controller(leader), to: Place::Bmc(host.clone()) });
+        }
         self.inflict(&Fault::Host(host.clone(), HostBlow::PowerCut));
-        Some(host)
+        Some(Dark { host, blind })
     }
 
     /// Operators see what holds fences back, and open it.
@@ -224,11 +235,11 @@ impl Sim {
 
     /// Whether every controller agrees that every host is up, but for one that stays off and is fenced, and that every
     /// instance runs; and the hardware says so too.
-    fn is_well(&self, stays_off: Option<&HostId>) -> bool {
+    fn is_well(&self, stays_off: Option<&Dark>) -> bool {
         let ids = self.ids();
         let last = ids.iter().filter_map(|id| Some(*self.ether.station(*id)?.replica.applied().borrow())).max();
         let stands = |host: &HostId| {
-            if stays_off == Some(host) {
+            if stays_off.is_some_and(|dark| dark.host == *host) {
                 let is_fenced =
                     |state: &State| state.host(host).is_some_and(|row| matches!(row.state, HostState::Fenced { .. }));
                 return ids.iter().all(|id| self.read(*id, is_fenced).unwrap_or(false));
@@ -251,17 +262,22 @@ impl Sim {
 }
 
 /// What is parked is tried again, so it is not settled either; and nobody has still to say that a host lives, or that
-/// the one which stays off was read off.
-fn is_settled(state: &State, stays_off: Option<&HostId>) -> bool {
-    let is_due = |host: &Host, vote: &CastVote| match vote.verdict {
-        Verdict::Alive { .. } => stays_off != Some(&host.id),
-        Verdict::PoweredOff => stays_off == Some(&host.id),
-        Verdict::Unreachable | Verdict::CannotTell(_) => false,
+/// the one which stays off was read off, by whoever can.
+fn is_settled(state: &State, stays_off: Option<&Dark>) -> bool {
+    let is_due = |host: &Host, (voter, vote): (&ControllerId, &CastVote)| {
+        let dark = stays_off.filter(|dark| dark.host == host.id);
+        match vote.verdict {
+            Verdict::Alive { .. } => dark.is_none(),
+            Verdict::PoweredOff => dark.is_some(),
+            Verdict::Unreachable => dark.is_some_and(|dark| dark.blind == Some(*voter)),
+            Verdict::CannotTell(_) => false,
+        }
     };
     let agreed = state.cluster().is_some_and(|cluster| {
-        state
-            .hosts()
-            .all(|host| cluster.voters.iter().all(|voter| host.votes.get(voter).is_some_and(|vote| is_due(host, vote))))
+        state.hosts().all(|host| {
+            let vote = |voter| host.votes.get_key_value(voter);
+            cluster.voters.iter().all(|voter| vote(voter).is_some_and(|cast| is_due(host, cast)))
+        })
     });
     agreed && state.instances().all(|instance| instance.recovery.is_none())
 }

@@ -17,6 +17,7 @@ use crate::journal::Journal;
 use crate::observation::{Observation, Seen};
 use crate::script::Script;
 use crate::story::{Ending, Scene};
+use crate::swarm::LastBlow;
 use crate::verdict::Broken;
 
 /// Scripts begin at a multiple of this, so that their times are easy to find in a trace.
@@ -60,7 +61,7 @@ pub fn tell(scene: &Scene, script: &Script, ending: Ending) -> anyhow::Result<To
         clients.send_home();
         if sim.record.broken().is_none() {
             match ending {
-                Ending::Heal(_) => sim.converge(&clients, false).await,
+                Ending::Heal(_) => sim.converge(&clients, LastBlow::None).await,
                 Ending::End(_) => {}
             }
         }
