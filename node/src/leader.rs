@@ -34,6 +34,9 @@ const PAUSE: Millis = Millis(2);
 /// Pause before a result is proposed, or the leadership offered, again.
 const RESULT_PAUSE: Duration = Duration::from_millis(100);
 
+/// A change of the voters that lasts this long under one leader was left behind by another.
+const CHANGE_PATIENCE: Millis = Millis(2000);
+
 /// A report that changed nothing although it should have is proposed again after this long.
 const REPORT_AGAIN: Millis = Millis(5000);
 
@@ -111,6 +114,10 @@ struct Leading<E: Environment> {
     tasks: Tasks,
     /// It leads without a vote of its own, and asks a voter to take over.
     leaving: Option<BoxFuture<'static, ()>>,
+    /// Since when the group has been between two sets of voters.
+    between: Option<Millis>,
+    /// It ends a change of the voters that nobody else ends.
+    finishing: Option<BoxFuture<'static, ()>>,
     /// What was proposed of each host's reports, in which state of the host, and when.
     forwarded: BTreeMap<HostId, (Arc<AgentReport>, HostState, Millis)>,
 }
@@ -137,6 +144,8 @@ impl<E: Environment> Leading<E> {
             proposals: Proposals::default(),
             tasks: Tasks::default(),
             leaving: None,
+            between: None,
+            finishing: None,
             forwarded: BTreeMap::new(),
         }
     }
@@ -153,6 +162,7 @@ impl<E: Environment> Leading<E> {
                 (is_due, last) = (false, now);
                 self.decide(now);
                 self.leave_without_a_vote();
+                self.finish_a_change_of_voters(now);
             }
             let wait = if is_due { last + PAUSE - now } else { TICK };
             tokio::select! {
@@ -173,6 +183,9 @@ impl<E: Environment> Leading<E> {
                 () = async { self.leaving.as_mut().expect("the condition below").await }, if self.leaving.is_some() => {
                     self.leaving = None;
                 }
+                () = async { self.finishing.as_mut().expect("the condition below").await }, if self.finishing.is_some() => {
+                    (self.finishing, self.between) = (None, None);
+                }
                 () = E::Runtime::sleep(wait.into()) => is_due = true,
             }
         }
@@ -191,6 +204,18 @@ impl<E: Environment> Leading<E> {
             return;
         }
         self.leaving = Some(hand_over(self.shared.replica.clone()));
+    }
+
+    /// Ends a change of the voters that an earlier leader began. Whoever makes one ends it much sooner.
+    fn finish_a_change_of_voters(&mut self, now: Millis) {
+        if !self.shared.replica.is_between_members() {
+            self.between = None;
+            return;
+        }
+        let since = *self.between.get_or_insert(now);
+        if self.finishing.is_none() && now - since >= CHANGE_PATIENCE {
+            self.finishing = Some(finish_change(self.shared.replica.clone()));
+        }
     }
 
     /// Proposes what is to be decided, and has the work of what is decided done.
@@ -270,6 +295,17 @@ fn hand_over<E: Environment>(replica: Replica<E>) -> BoxFuture<'static, ()> {
         if let Err(error) = replica.hand_over(None).await {
             tracing::warn!(%error, "nobody took the leadership over; it is tried again");
             E::Runtime::sleep(RESULT_PAUSE).await;
+        }
+    }
+    .boxed()
+}
+
+/// Ends a change of the voters. What fails is tried again.
+fn finish_change<E: Environment>(replica: Replica<E>) -> BoxFuture<'static, ()> {
+    async move {
+        tracing::warn!(controller = %replica.id(), "an earlier leader left a change of the voters half done; it is ended");
+        if let Err(error) = replica.finish_change().await {
+            tracing::warn!(%error, "the change of the voters is not ended; it is tried again");
         }
     }
     .boxed()
