@@ -270,9 +270,10 @@ mod tests {
     #[test]
     fn a_host_that_runs_its_admitted_boot_has_not_rebooted() {
         let back = |story: Story| story.power_off("a", Cause::Outside).power_on("a", 5);
-        let again = back(calm()).entry(8, vec![rebooted("a", 5)]).entry(9, vec![admitted("a", 5)]);
+        let heard = votes("a", Verdict::Alive { boot: boot(5) });
+        let again = back(calm()).entry(8, vec![rebooted("a", 5)]).entry(9, heard).entry(10, vec![admitted("a", 5)]);
         acquits::<QuorumOnly>(&again);
-        let late = again.at(60_000).entry(10, vec![rebooted("a", 4)]);
+        let late = again.at(60_000).entry(11, vec![rebooted("a", 4)]);
         convicts::<QuorumOnly>(&late, "although it runs the boot that it was admitted in");
         acquits::<QuorumOnly>(&calm().power_off("a", Cause::Outside).entry(8, vec![rebooted("a", 5)]));
     }

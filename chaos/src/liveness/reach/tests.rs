@@ -104,12 +104,12 @@ fn what_else_may_keep_somebody_from_acting_is_an_excuse() {
 #[test]
 fn devices_that_answer_are_not_behind_a_broken_line() {
     let failed = |why| vec![Event::FenceAttemptFailed { host: host("a"), token: token(4), level: 0, why }];
-    for why in [Outcome::Observed(()), Outcome::Refused(Refusal::Credentials)] {
+    for why in [Outcome::Observed(()), Outcome::Refused(Refusal::WrongMachine)] {
         is_excused(&decided_after(&[]).entry(5, failed(why)), EVER);
     }
     let asked_again = |why| fault(decided_after(&[]).entry(5, failed(why)).at(30_000), "bmc a works");
     is_late(&asked_again(Outcome::Observed(())), 30_000 + LATER);
-    is_excused(&asked_again(Outcome::Refused(Refusal::Credentials)), EVER);
+    is_excused(&asked_again(Outcome::Refused(Refusal::WrongMachine)), EVER);
     for why in [Outcome::Unknown(Doubt::Timeout), Outcome::Refused(Refusal::PermitEnded)] {
         is_late(&decided_after(&[]).entry(5, failed(why)), 10_000 + QUICK);
     }

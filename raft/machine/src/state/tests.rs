@@ -6,6 +6,7 @@ mod executor;
 mod fence;
 mod flaws;
 mod limits;
+mod lists;
 mod property;
 mod recovery;
 pub(crate) mod rig;
