@@ -31,7 +31,7 @@ pub fn lacks(fault: &Fault) -> Option<&'static str> {
             Some("the controllers of this world are no laboratory's")
         }
         Fault::Controller(_, Blow::Wipe) => Some("nobody would replace the controller"),
-        Fault::Member(_) => Some("the product's command line cannot take members away"),
+        Fault::Member(_) => Some("nobody here changes the members; the world of processes does"),
         Fault::Instance(..) | Fault::Explain(_) => Some("it belongs into stories"),
         Fault::Controller(_, Blow::PowerCut) => {
             Some("a controller is a process of this machine, whose kernel keeps what it wrote; kill it instead")
