@@ -150,6 +150,8 @@ fn an_instance_that_was_moved_before_its_start_was_answered_is_where_it_was_move
     listed(&mut rig, 3, 3, 9000, &[2, 3]);
     let row = rig.state.instance(&instance(2)).unwrap().clone();
     assert_eq!((&row.owner, row.state, &row.recovery), (&host(3), InstanceState::Running, &None));
+    let finished = Event::RecoveryFinished { host: host(2), token, started: 1, parked: 0 };
+    assert_eq!(rig.last_event(), finished);
     assert_eq!(rig.state.work(), [], "nobody is ordered to start it again");
     let late = rig.apply(result(2, ordered, RUNS));
     assert_eq!(late.reply, Err(Rejected::NoAssignment(instance(2))));
