@@ -222,8 +222,9 @@ impl<E: Environment> Leading<E> {
     fn decide(&mut self, now: Millis) {
         let shared = Arc::clone(&self.shared);
         let (decision, work) = shared.replica.read(|state| {
+            let unlisted = state.unlisted();
             let mut board = shared.board();
-            board.unlisted = state.unlisted();
+            board.unlisted = unlisted;
             (decide(state, &board.view, now), of_leader(state.work(), shared.replica.id()))
         });
         let me = Actor::Controller(shared.replica.id());

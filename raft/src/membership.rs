@@ -112,7 +112,8 @@ impl<E: Environment> Replica<E> {
 
     /// Returns whether the group is between two sets of voters, and every decision needs a majority of both.
     pub fn is_between_members(&self) -> bool {
-        self.members().membership().get_joint_config().len() > 1
+        let metrics = self.raft().metrics();
+        metrics.borrow_watched().membership_config.membership().get_joint_config().len() > 1
     }
 
     /// Ends a change of the voters that an earlier leader began and did not live to end. Idempotent.

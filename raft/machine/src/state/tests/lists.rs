@@ -2,25 +2,9 @@
 
 use std::collections::BTreeMap;
 
+use super::recovery::{RUNS, plan, result, to};
 use super::rig::{Rig, boot, host, instance};
-use crate::{
-    AgentReport, Change, Destination, Event, InstanceReport, InstanceState, LogIndex, Millis, Move, Outcome, Rejected,
-    Token, Work, WorkId,
-};
-
-fn to(number: u8, boot_number: u8) -> Destination {
-    Destination::Host { host: host(number), boot: boot(boot_number) }
-}
-
-fn plan(token: Token, instance_number: u8, to: Destination) -> Change {
-    Change::RecoveryPlan { token, moves: vec![Move { instance: instance(instance_number), to }] }
-}
-
-fn result(number: u8, token: Token, outcome: Outcome<InstanceState>) -> Change {
-    Change::RecoveryResult { instance: instance(number), token, outcome }
-}
-
-const RUNS: Outcome<InstanceState> = Outcome::Observed(InstanceState::Running);
+use crate::{AgentReport, Change, Event, InstanceState, LogIndex, Millis, Rejected, Token, Work, WorkId};
 
 #[test]
 fn what_was_started_and_is_not_listed_behind_its_start_has_ended() {
@@ -31,15 +15,7 @@ fn what_was_started_and_is_not_listed_behind_its_start_has_ended() {
     rig.ok(result(2, token, RUNS));
     let started = LogIndex(rig.index);
     let listed = |rig: &mut Rig, as_of| {
-        let report = AgentReport {
-            boot: boot(3),
-            system_uuid: None,
-            memory_mib: 1024,
-            instances: Vec::new(),
-            cannot_refuse: false,
-            listed: Millis(0),
-            as_of,
-        };
+        let report = AgentReport { as_of, ..Rig::list(3, &[]) };
         rig.ok(Change::AgentReport { host: host(3), report });
         (rig.state.instance(&instance(2)).unwrap().state, rig.state.unlisted())
     };
@@ -72,24 +48,7 @@ fn nobody_is_asked_for_what_is_listed_or_may_not_be_there() {
 
 /// Reports what runs on a host, as it was listed at this moment of the boot.
 fn listed(rig: &mut Rig, number: u8, boot_number: u8, at: u64, running: &[u8]) {
-    let row = |id: &u8| InstanceReport {
-        id: instance(*id),
-        name: format!("vm{id}"),
-        state: InstanceState::Running,
-        ha_enabled: true,
-        priority: 500,
-        memory_mib: 64,
-        definition: "<domain/>".into(),
-    };
-    let report = AgentReport {
-        boot: boot(boot_number),
-        system_uuid: None,
-        memory_mib: 1024,
-        instances: running.iter().map(row).collect(),
-        cannot_refuse: false,
-        listed: Millis(at),
-        as_of: None,
-    };
+    let report = AgentReport { listed: Millis(at), ..Rig::list(boot_number, running) };
     rig.apply(Change::AgentReport { host: host(number), report });
 }
 
@@ -168,15 +127,7 @@ fn what_is_missing_behind_its_start_and_runs_elsewhere_was_moved() {
     let started = LogIndex(rig.index);
     // The target's list counts as a stray's while the first host has not listed it and may still run it.
     listed(&mut rig, 3, 3, 9000, &[2, 3]);
-    let report = AgentReport {
-        boot: boot(1),
-        system_uuid: None,
-        memory_mib: 1024,
-        instances: Vec::new(),
-        cannot_refuse: false,
-        listed: Millis(9100),
-        as_of: Some(started),
-    };
+    let report = AgentReport { listed: Millis(9100), as_of: Some(started), ..Rig::list(1, &[]) };
     rig.ok(Change::AgentReport { host: host(1), report });
     let row = rig.state.instance(&instance(2)).unwrap();
     assert_eq!((&row.owner, row.state), (&host(3), InstanceState::Running));

@@ -4,19 +4,19 @@ use crate::{
     Reason, RecoveryStage, Refusal, Rejected, Token, Verdict, Work, WorkId,
 };
 
-fn to(number: u8, boot_number: u8) -> Destination {
+pub(super) fn to(number: u8, boot_number: u8) -> Destination {
     Destination::Host { host: host(number), boot: boot(boot_number) }
 }
 
-fn plan(token: Token, instance_number: u8, to: Destination) -> Change {
+pub(super) fn plan(token: Token, instance_number: u8, to: Destination) -> Change {
     Change::RecoveryPlan { token, moves: vec![Move { instance: instance(instance_number), to }] }
 }
 
-fn result(number: u8, token: Token, outcome: Outcome<InstanceState>) -> Change {
+pub(super) fn result(number: u8, token: Token, outcome: Outcome<InstanceState>) -> Change {
     Change::RecoveryResult { instance: instance(number), token, outcome }
 }
 
-const RUNS: Outcome<InstanceState> = Outcome::Observed(InstanceState::Running);
+pub(super) const RUNS: Outcome<InstanceState> = Outcome::Observed(InstanceState::Running);
 
 #[test]
 fn nothing_moves_before_the_proof() {

@@ -101,6 +101,11 @@ impl Rig {
     }
 
     pub(crate) fn report(&mut self, number: u8, boot_number: u8, running: &[u8]) {
+        self.ok(Change::AgentReport { host: host(number), report: Self::list(boot_number, running) });
+    }
+
+    /// Returns what an agent says of these running instances.
+    pub(crate) fn list(boot_number: u8, running: &[u8]) -> AgentReport {
         let row = |id: &u8| InstanceReport {
             id: instance(*id),
             name: format!("vm{id}"),
@@ -110,7 +115,7 @@ impl Rig {
             memory_mib: 64,
             definition: "<domain/>".into(),
         };
-        let report = AgentReport {
+        AgentReport {
             boot: boot(boot_number),
             system_uuid: None,
             memory_mib: 1024,
@@ -118,8 +123,7 @@ impl Rig {
             cannot_refuse: false,
             listed: Millis(0),
             as_of: None,
-        };
-        self.ok(Change::AgentReport { host: host(number), report });
+        }
     }
 
     pub(crate) fn vote(&mut self, controller: u64, number: u8, verdict: Verdict) -> Applied {
