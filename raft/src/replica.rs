@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use quorumfence_machine::{ClusterTime, ControllerId, LogIndex, State};
-use quorumfence_storage::{Expect, Fatal, Identity};
+use quorumfence_storage::{DurableLog, Expect, Fatal, Identity};
 use tokio::sync::watch;
 
 pub use leadership::Leadership;
@@ -22,6 +22,7 @@ pub use members::Members;
 pub use status::{Follower, Status};
 pub use witness::{Passage, Said, Witness};
 
+use crate::codec::Codec;
 use crate::types::TypeConfig;
 use crate::{Environment, OpenError, Options, Runtime};
 use leadership::ClusterClock;
@@ -63,6 +64,7 @@ struct Inner<E: Environment> {
     me: ControllerId,
     options: Arc<Options>,
     raft: Raft<E>,
+    durable: DurableLog<TypeConfig<E::Runtime>, E::Kv, Codec>,
     shared: Arc<Shared>,
     transport: E::Transport,
     clock: E::Clock,

@@ -31,7 +31,7 @@ pub use format::{Expect, FORMAT, Identity, OpenError, open};
 pub use kv::conformance;
 pub use kv::rocks::Rocks;
 pub use kv::{Batch, Column, Kv, Op, Pair, Range};
-pub use log::{EntryCodec, LogReader, LogStore};
+pub use log::{DurableLog, EntryCodec, LogReader, LogStore};
 pub use records::{Change, Loaded, Record, Records};
 pub use snapshot::folder::Folder;
 pub use snapshot::{Current, Skipped, Snapshot, SnapshotFiles, Snapshots};

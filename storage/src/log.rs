@@ -9,7 +9,7 @@ use std::fmt::{self, Debug};
 use std::io;
 use std::marker::PhantomData;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use openraft::alias::{LogIdOf, MpscSenderOf};
 use openraft::async_runtime::MpscSender;
@@ -60,6 +60,25 @@ pub struct LogReader<C: RaftTypeConfig, K, E> {
     codec: PhantomData<fn() -> E>,
 }
 
+/// Says what of the log a crash would leave. It does not keep the database open.
+pub struct DurableLog<C: RaftTypeConfig, K, E> {
+    shared: Weak<Shared<C, K>>,
+    codec: PhantomData<fn() -> E>,
+}
+
+impl<C: RaftTypeConfig, K: Kv, E: EntryCodec<C>> DurableLog<C, K, E> {
+    /// Returns whether the log holds this entry, once what it holds of it is durable; false also when the log is closed.
+    pub async fn holds(&self, id: &LogIdOf<C>) -> Result<bool, Error> {
+        let Some(shared) = self.shared.upgrade() else { return Ok(false) };
+        let held = shared.read::<E>(id.index(), id.index() + 1, 1)?;
+        if held.first().is_none_or(|entry| entry.log_id() != *id) {
+            return Ok(false);
+        }
+        shared.store.sync().await?;
+        Ok(true)
+    }
+}
+
 impl<C: RaftTypeConfig, K: Kv, E: EntryCodec<C>> LogStore<C, K, E> {
     /// Opens the log in `store` and reads all of it once: every checksum, every index, no hole.
     ///
@@ -70,6 +89,11 @@ impl<C: RaftTypeConfig, K: Kv, E: EntryCodec<C>> LogStore<C, K, E> {
         // Nobody joins the flusher: openraft drops the log when it shuts down and cannot wait here.
         drop(C::spawn(flush::run::<C, K>(store.clone(), queue)));
         Ok(LogStore { shared: Arc::new(Shared::new(store, borders)), waiters, codec: PhantomData })
+    }
+
+    /// Returns a view of what of this log is durable.
+    pub fn durable(&self) -> DurableLog<C, K, E> {
+        DurableLog { shared: Arc::downgrade(&self.shared), codec: PhantomData }
     }
 
     fn reader(&self) -> LogReader<C, K, E> {
@@ -196,6 +220,12 @@ impl<C: RaftTypeConfig, K: Kv, E: EntryCodec<C>> RaftLogStorage<C> for LogStore<
 impl<C: RaftTypeConfig, K, E> Clone for LogReader<C, K, E> {
     fn clone(&self) -> Self {
         LogReader { shared: Arc::clone(&self.shared), codec: PhantomData }
+    }
+}
+
+impl<C: RaftTypeConfig, K, E> Debug for DurableLog<C, K, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("DurableLog")
     }
 }
 

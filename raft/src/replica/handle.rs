@@ -71,7 +71,10 @@ impl<E: Environment> Replica<E> {
                 // Read here, where a damaged snapshot is the sender's fault and does not stop this replica.
                 let (meta, _) = snapshot::read(header, &data).map_err(malformed)?;
                 let sender = vote_from_pb(&vote);
-                if self.has_entry(sender, meta.last_log_id).await? {
+                if let Some(last) = meta.last_log_id
+                    && self.has_entry(sender, last).await?
+                {
+                    self.sync(last).await?;
                     return Ok(Response::InstallSnapshot(pb::SnapshotReply { vote: Some(vote) }));
                 }
                 let snapshot = Snapshot { meta, snapshot: data };
@@ -94,12 +97,23 @@ impl<E: Environment> Replica<E> {
     /// A snapshot on its way may be overtaken by the entries that it holds, which the log's lane carries. To install it
     /// then would gain nothing, and openraft 0.10.0-alpha.37 takes the step back for a broken invariant and stops
     /// (found by simulation).
-    async fn has_entry(&self, sender: Vote, last: Option<LogId>) -> Result<bool, HandleError> {
-        let Some(last) = last else { return Ok(false) };
+    async fn has_entry(&self, sender: Vote, last: LogId) -> Result<bool, HandleError> {
         let raft = &self.inner.raft;
         raft.with_raft_state(move |state| *state.vote_ref() == sender && state.log_ids.get(last.index) == Some(last))
             .await
             .map_err(ended)
+    }
+
+    /// Returns once a crash leaves the log up to this entry: the answer to a snapshot says so, and the sender counts on it
+    /// (found by simulation).
+    async fn sync(&self, last: LogId) -> Result<(), HandleError> {
+        match self.inner.durable.holds(&last).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(HandleError::Unknown("the entries that overtook the snapshot are not written yet".into())),
+            Err(error) => {
+                Err(HandleError::Unknown(format!("the entries that overtook the snapshot are lost: {error}")))
+            }
+        }
     }
 
     async fn serve_propose(&self, message: pb::ProposeRequest) -> Result<Response, HandleError> {

@@ -24,6 +24,7 @@ pub(super) async fn open<E: Environment>(setup: Setup<E>) -> Result<Replica<E>, 
     let options = Arc::new(options);
     let store = quorumfence_storage::open(kv, &identity, expect, fatal).await?;
     let log = LogStore::<TypeConfig<E::Runtime>, E::Kv, Codec>::open(store.clone())?;
+    let durable = log.durable();
     let machine = StateMachine::<E>::open(Records::new(store), Snapshots::new(files), witness).await?;
     let shared = machine.shared();
     let connections = Connections::<E> { transport: transport.clone(), options: Arc::clone(&options) };
@@ -47,6 +48,7 @@ pub(super) async fn open<E: Environment>(setup: Setup<E>) -> Result<Replica<E>, 
         me: ControllerId(identity.node),
         options,
         raft,
+        durable,
         shared,
         transport,
         clock,

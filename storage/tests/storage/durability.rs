@@ -64,6 +64,25 @@ async fn appends_that_wait_together_share_one_sync() {
 }
 
 #[tokio::test]
+async fn an_entry_is_held_once_it_is_durable() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, mut log, _records) = slow_log(folder.path(), Fatal::new(|_| {})).await;
+    let durable = log.durable();
+    drop(append(&mut log, entries(1, 0..3)).await.unwrap());
+    assert!(!durable.holds(&log_id(1, 3)).await.unwrap());
+    assert!(!durable.holds(&log_id(2, 2)).await.unwrap(), "another entry stands there");
+    {
+        let last = log_id(1, 2);
+        let mut holds = Box::pin(durable.holds(&last));
+        assert!(holds.as_mut().now_or_never().is_none());
+        disk.permits.add_permits(2);
+        assert!(tokio::time::timeout(DEADLINE, holds).await.expect("the sync was let through").unwrap());
+    }
+    drop(log);
+    assert!(!durable.holds(&log_id(1, 2)).await.unwrap(), "it does not keep the log open");
+}
+
+#[tokio::test]
 async fn a_vote_is_saved_only_when_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, mut log, _records) = slow_log(folder.path(), Fatal::new(|_| {})).await;
