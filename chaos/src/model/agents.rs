@@ -137,7 +137,8 @@ fn react(host: HostNumber, agent: &mut Agent, happening: Happening) -> Reaction 
 fn definite(answer: &AgentAnswer) -> Option<Answer> {
     let runs = match answer.outcome {
         Outcome::Observed(InstanceState::Running) => true,
-        Outcome::Observed(InstanceState::Stopped | InstanceState::Crashed) | Outcome::Refused(_) => false,
+        Outcome::Observed(InstanceState::Stopped | InstanceState::Crashed | InstanceState::Moving)
+        | Outcome::Refused(_) => false,
         Outcome::Unknown(_) => return None,
     };
     Some(Answer { token: answer.token, runs })

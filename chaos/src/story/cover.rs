@@ -37,7 +37,7 @@ kinds! {
     /// Every kind of reason.
     REASONS, reason, Reason:
     Disarmed Maintenance NotEnrolled NoFencingLevel FencesInFlight StormBrake MinimumHealthy WaitsForNewBoot
-    WaitsForPermits WaitsForInstances WaitsForHeartbeats NeedsHuman ProofNotEnough Parked
+    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NeedsHuman ProofNotEnough Parked
 }
 
 kinds! {
@@ -81,6 +81,7 @@ impl Shown {
                 | Reason::WaitsForPermits
                 | Reason::WaitsForInstances { .. }
                 | Reason::WaitsForHeartbeats { .. }
+                | Reason::WaitsForCopies { .. }
                 | Reason::NeedsHuman { .. }
                 | Reason::ProofNotEnough { .. } => None,
             }));

@@ -17,7 +17,7 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
     if host.agent.as_ref().is_some_and(|facts| facts.has_said_more(report) || facts.earlier.contains(&report.boot)) {
         return false;
     }
-    let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id);
+    let running = report.instances.iter().filter(|row| row.state.is_here()).map(|row| row.id);
     let running: BTreeSet<InstanceId> = running.collect();
     let facts_agree = host.agent.as_ref().is_some_and(|facts| {
         facts.boot == report.boot
@@ -63,7 +63,7 @@ fn agrees(known: &Instance, row: &InstanceReport) -> bool {
         && known.ha_enabled == row.ha_enabled
         && known.priority == row.priority
         && known.memory_mib == row.memory_mib
-        && known.state == row.state
+        && known.state == row.state.of_owner()
         && known.definition == row.definition
 }
 

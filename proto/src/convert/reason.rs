@@ -2,9 +2,9 @@
 
 use quorumfence_machine::{LogIndex, Reason, Token};
 
-use super::{Error, byte, missing, required};
+use super::{Error, byte, missing, name, required};
 use crate::pb;
-use crate::pb::reason::{FencesInFlight, Kind, MinimumHealthy, Parked, WaitsForHeartbeats};
+use crate::pb::reason::{FencesInFlight, Kind, MinimumHealthy, Parked, WaitsForCopies, WaitsForHeartbeats};
 
 impl From<Reason> for pb::Reason {
     fn from(reason: Reason) -> Self {
@@ -26,6 +26,9 @@ impl From<Reason> for pb::Reason {
             }
             Reason::NeedsHuman { token } => Kind::NeedsHuman(token.0.0),
             Reason::ProofNotEnough { proof } => Kind::ProofNotEnough(proof.into()),
+            Reason::WaitsForCopies { instances, host } => {
+                Kind::WaitsForCopies(WaitsForCopies { instances, host: host.to_string() })
+            }
             Reason::Parked { instances, why } => Kind::Parked(Parked { instances, why: Some(why.into()) }),
         };
         Self { kind: Some(kind) }
@@ -53,6 +56,9 @@ impl TryFrom<pb::Reason> for Reason {
             }
             Kind::NeedsHuman(token) => Self::NeedsHuman { token: Token(LogIndex(token)) },
             Kind::ProofNotEnough(proof) => Self::ProofNotEnough { proof: required(Some(proof), "proof_not_enough")? },
+            Kind::WaitsForCopies(WaitsForCopies { instances, host }) => {
+                Self::WaitsForCopies { instances, host: name(host, "waits_for_copies.host")? }
+            }
             Kind::Parked(Parked { instances, why }) => Self::Parked { instances, why: required(why, "parked.why")? },
         })
     }

@@ -1,8 +1,8 @@
 //! Samples of every change.
 
 use quorumfence_machine::{
-    AgentReport, Change, ClusterId, Destination, InstanceState, Joiner, LogIndex, Millis, Move, OffSeen, Parking,
-    RecoveryMethod, Role, Segment, Uncertainty, Verdict, Vote,
+    AgentReport, Change, ClusterId, Destination, InstanceState, Joiner, LogIndex, Millis, Move, OffSeen, Outcome,
+    Parking, RecoveryMethod, Role, Segment, Uncertainty, Verdict, Vote,
 };
 
 use super::{
@@ -37,6 +37,8 @@ pub(crate) fn changes() -> Vec<(String, Change)> {
     changes.extend(hosts());
     changes.extend(fences());
     changes.push(later_report());
+    let moving = Outcome::Observed(InstanceState::Moving);
+    changes.push(Change::RecoveryResult { instance: INSTANCE, token: TOKEN, outcome: moving });
     named(changes, change_name)
 }
 
@@ -129,7 +131,7 @@ fn hosts() -> Vec<Change> {
     ]
 }
 
-/// A report with the fields that the first ones did not have; the last sample, so that the others keep their places.
+/// A report with the fields that the first ones did not have; behind the first samples, so that they keep their places.
 fn later_report() -> Change {
     let report = AgentReport {
         boot: BOOT,

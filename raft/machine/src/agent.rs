@@ -269,19 +269,23 @@ impl Agent {
     fn holder(&mut self, instance: InstanceId, holder: Outcome<Option<Holder>>) -> Vec<Output> {
         let Some(open) = self.open.get(&instance) else { return Vec::new() };
         let order = open.order.clone();
-        let mine = match holder {
-            Outcome::Observed(holder) => holder.is_some_and(|holder| {
-                holder.host == self.host
-                    && holder.token == order.token
-                    && holder.boot.is_none_or(|boot| boot == self.boot)
-            }),
+        let holder = match holder {
+            Outcome::Observed(holder) => holder,
             Outcome::Refused(refusal) => return self.close(instance, Outcome::Refused(refusal)),
             Outcome::Unknown(doubt) => return self.close(instance, Outcome::Unknown(doubt)),
         };
-        match (&order.action, mine) {
-            (Action::Start { .. }, true) | (Action::Stop, false) => vec![Output::Carry { order }],
-            (Action::Start { .. }, false) => self.close(instance, Outcome::Refused(Refusal::NotAssigned)),
-            (Action::Stop, true) => self.close(instance, Outcome::Refused(Refusal::NotAssigned)),
+        let is_held_here =
+            |holder: &Holder| holder.host == self.host && holder.boot.is_none_or(|boot| boot == self.boot);
+        let held_here = holder.filter(is_held_here);
+        // What this host holds is never stopped: an order to stop it that says otherwise is older than the log.
+        let is_due = match order.action {
+            Action::Start { .. } => held_here.is_some_and(|holder| holder.token == order.token),
+            Action::Stop => held_here.is_none(),
+        };
+        if is_due {
+            vec![Output::Carry { order }]
+        } else {
+            self.close(instance, Outcome::Refused(Refusal::NotAssigned))
         }
     }
 

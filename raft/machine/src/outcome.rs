@@ -78,6 +78,26 @@ pub enum InstanceState {
     Stopped,
     /// Its process ended without being asked to.
     Crashed,
+    /// A live migration brings it or takes it away. It may vanish before it ever runs here, or go on here.
+    Moving,
+}
+
+impl InstanceState {
+    /// Returns whether a copy is here that runs or may begin to.
+    pub fn is_here(self) -> bool {
+        match self {
+            Self::Running | Self::Moving => true,
+            Self::Stopped | Self::Crashed => false,
+        }
+    }
+
+    /// Returns what its owner's report says of the instance: one that moves runs somewhere.
+    pub fn of_owner(self) -> Self {
+        match self {
+            Self::Moving => Self::Running,
+            Self::Running | Self::Stopped | Self::Crashed => self,
+        }
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -26,6 +26,7 @@ pub use changes::{Record, RecordKey};
 pub use check::Flaw;
 pub use cluster::{Cluster, Controller, JoinToken, REQUESTS_MAX, StoredReply};
 pub use digest::Digest;
+pub(crate) use fence::unclear_since;
 pub use fence::{Fence, Permit, Proof, ProofClass, Stage};
 pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};

@@ -79,6 +79,7 @@ pub(in super::super) fn state(state: InstanceState) -> &'static str {
         InstanceState::Running => "running",
         InstanceState::Stopped => "stopped",
         InstanceState::Crashed => "crashed",
+        InstanceState::Moving => "moving",
     }
 }
 

@@ -108,6 +108,10 @@ fn a_copy_is_stopped_only_when_the_log_gives_the_instance_to_another_host() {
     let mut keeper = self::agent();
     ordered(&mut keeper, &order);
     assert_eq!(holder(&mut keeper, "host1", 7, None), answers(&order, Outcome::Refused(Refusal::NotAssigned)));
+    let mut later = self::agent();
+    ordered(&mut later, &order);
+    let refused = answers(&order, Outcome::Refused(Refusal::NotAssigned));
+    assert_eq!(holder(&mut later, "host1", 9, Some(ME)), refused, "it was given back meanwhile");
 }
 
 #[test]

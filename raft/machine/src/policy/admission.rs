@@ -3,6 +3,10 @@
 use super::report::{Decision, Reason};
 use crate::{Change, ClusterTime, Host, HostState, Millis, State, View};
 
+/// What a leader last heard of a host counts for so long. A majority hears the host, and who has heard nothing for longer
+/// has lost its own line to it.
+const LAST_WORD: Millis = Millis(10_000);
+
 pub(super) fn decide(
     state: &State,
     host: &Host,
@@ -22,12 +26,12 @@ pub(super) fn decide(
         return;
     };
     let mut waits = crate::state::admission_waits_for(state, host, clock);
-    let fresh = view
-        .hosts
-        .get(&host.id)
-        .and_then(|sight| sight.heartbeat)
-        .is_some_and(|beat| beat.boot == boot && now - beat.at <= state.settings().suspect_after);
-    if waits.is_empty() && !fresh {
+    let last_beat = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat);
+    let contradicts = last_beat.is_some_and(|beat| {
+        let age = now - beat.at;
+        age <= LAST_WORD && (beat.boot != boot || age > state.settings().suspect_after)
+    });
+    if waits.is_empty() && contradicts {
         waits.push(Reason::WaitsForNewBoot);
     }
     if waits.is_empty() {

@@ -1,5 +1,6 @@
 //! From one controller's evidence to its votes.
 
+use crate::state::unclear_since;
 use crate::{
     ClusterTime, ControllerId, Evidence, Host, HostId, HostState, Millis, Power, Settings, Sight, State, Uncertainty,
     Verdict, View, Vote,
@@ -101,7 +102,8 @@ pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
 ///
 /// Not having seen a host since a restart is no news about it: a committed vote that condemns stays (rule 19). Hearing
 /// a host that the majority has lost meanwhile is news: it tells this controller from one that died before. So is a
-/// verdict that still condemns a host which others do not condemn: a vote that nobody repeats counts no more.
+/// verdict that still condemns a host which others do not condemn, or that alone says of a host that it lives: a vote that
+/// nobody repeats counts no more.
 pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) -> Vec<Vote> {
     let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
     let is_news = |vote: &Vote| {
@@ -110,6 +112,9 @@ pub fn changed_votes(state: &State, controller: ControllerId, votes: Vec<Vote>) 
         match vote.verdict {
             Verdict::CannotTell(Uncertainty::NeverSeen) => !cast.verdict.condemns() && cast.verdict != vote.verdict,
             Verdict::Alive { .. } if state.lost_at(host).is_some_and(|lost_at| cast.at <= lost_at) => true,
+            verdict @ Verdict::Alive { .. } if cast.verdict == verdict && unclear_since(state, host).is_some() => {
+                clock.since(cast.clock) >= CAST_AGAIN
+            }
             verdict if cast.verdict == verdict && condemns_alone(host, verdict) => {
                 clock.since(cast.clock) >= CAST_AGAIN
             }

@@ -27,7 +27,12 @@ pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime
     let mut rooms: BTreeMap<SegmentId, Room> = BTreeMap::new();
     let mut plans: BTreeMap<Token, Vec<Move>> = BTreeMap::new();
     let mut parked: BTreeMap<(HostId, Parking), u32> = BTreeMap::new();
+    let mut copies: BTreeMap<(HostId, HostId), u32> = BTreeMap::new();
     for (instance, recovery) in open {
+        if let Some(other) = copy_elsewhere(state, instance) {
+            *copies.entry((instance.owner.clone(), other.id.clone())).or_default() += 1;
+            continue;
+        }
         let Some(to) = destination(state, healthy, clock, &mut rooms, instance, recovery) else { continue };
         if let Destination::Parked(why) = to {
             *parked.entry((instance.owner.clone(), why)).or_default() += 1;
@@ -41,9 +46,19 @@ pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime
     for (token, moves) in plans.into_iter().filter(|(_, moves)| !moves.is_empty()) {
         decision.propose(Change::RecoveryPlan { token, moves });
     }
+    for ((owner, host), instances) in copies {
+        decision.report.note(&owner, Reason::WaitsForCopies { instances, host });
+    }
     for ((host, why), instances) in parked {
         decision.report.note(&host, Reason::Parked { instances, why });
     }
+}
+
+/// Returns the host that may still run an instance, where that is no host to settle it on: it is being stopped there, or
+/// that host's own fence decides, or a person.
+fn copy_elsewhere<'a>(state: &'a State, instance: &Instance) -> Option<&'a Host> {
+    let may_run = may_run_on(state, instance.id).next()?;
+    runs_on(state, instance.id).is_none().then_some(may_run)
 }
 
 /// `None` means that it is not the time to say: too many starts are in flight, or the pause after a refusal lasts.
@@ -59,10 +74,6 @@ fn destination(
     let segment = state.host(&instance.owner)?.segment()?;
     if let Some((host, boot)) = runs_on(state, instance.id).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
         return Some(Destination::Host { host, boot });
-    }
-    if may_run_on(state, instance.id).next().is_some() {
-        // It is being stopped there, or that host's own fence decides.
-        return None;
     }
     if !state.segment(segment)?.evacuation_enabled {
         return Some(Destination::Parked(Parking::EvacuationDisabled));

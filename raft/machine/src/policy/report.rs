@@ -52,6 +52,8 @@ pub enum Reason {
     NeedsHuman { token: Token },
     /// The host's proof is of a class that the settings do not accept.
     ProofNotEnough { proof: Proof },
+    /// A host has listed instances that are to move in a boot that is not proven over: they may still run there.
+    WaitsForCopies { instances: u32, host: HostId },
     /// An instance found no place.
     Parked { instances: u32, why: Parking },
 }
@@ -96,6 +98,12 @@ impl fmt::Display for Reason {
                 )
             }
             Self::ProofNotEnough { proof } => write!(f, "the settings do not accept this proof: {proof}"),
+            Self::WaitsForCopies { instances, host } => {
+                write!(
+                    f,
+                    "host {host} came back and listed {instances} of its instances, so they may still run there; they move when its agent reports that they are gone. If it is off, 'quorumfence host confirm-dead {host}' says so"
+                )
+            }
             Self::Parked { instances, why } => write!(f, "{instances} instance(s) parked: {why}"),
         }
     }

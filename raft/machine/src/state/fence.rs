@@ -1,6 +1,7 @@
 //! Fences: from the decision over permits and attempts to the proof.
 
 mod attempt;
+mod word;
 
 use std::fmt;
 
@@ -9,12 +10,14 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use self::attempt::Failed;
+pub(super) use self::word::confirm_dead;
+pub(crate) use self::word::unclear_since;
 use super::apply::Effect;
-use super::{CastVote, Host, HostState, State, recovery, vote};
+use super::{Host, HostState, State, recovery, vote};
 use crate::policy::guard;
 use crate::{
-    Actor, BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal,
-    Rejected, Reply, Settings, Token, Uncertainty, Verdict, Work,
+    BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal, Rejected,
+    Reply, Settings, Token, Work,
 };
 
 /// Permits remembered per fence; the oldest go first, long after their late delivery is over.
@@ -22,10 +25,6 @@ const PERMITS_MAX: usize = 64;
 
 /// A host that is heard in another boot gets this long to report it, which proves the old boot over without cutting power.
 const REPORT_GRACE: Millis = Millis(5000);
-
-/// A controller that hears a host repeats so within this time after the host was lost: it votes several times a second,
-/// and makes a proposal again that was not applied after two seconds.
-const REPEAT_GRACE: Millis = Millis(5000);
 
 /// Proven fences that are remembered for `fence status`.
 const FENCES_MAX: usize = 1000;
@@ -351,76 +350,6 @@ pub(super) fn new_boot(state: &mut State, at: LogIndex, token: Token, boot: Boot
     Ok((Reply::Done, prove(state, at, token, Proof::NewBootId { boot })))
 }
 
-/// A person's word is taken only about a host that the quorum has lost and that no voter hears.
-///
-/// A voter hears it when it voted alive after the host was lost. A vote from before may be a dead controller's last
-/// word: a living one repeats it as soon as it learns of the loss, and gets `REPEAT_GRACE` to do so.
-pub(super) fn confirm_dead(state: &mut State, at: LogIndex, by: &Actor, name: &HostId, reason: &str) -> Effect {
-    let Actor::Operator(operator) = by else {
-        return Err(Rejected::Invalid("only an operator can confirm that a host is dead".into()));
-    };
-    if !state.settings().proofs.contains(&ProofClass::Human) {
-        return Err(Rejected::Invalid("the settings do not accept a person's word as proof".into()));
-    }
-    let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
-    let lost = match host.state {
-        HostState::Lost { boot, at } => Some((boot, at)),
-        HostState::Fencing { .. } => None,
-        HostState::Fenced { .. } => return Ok((Reply::Done, Vec::new())),
-        // After a power cut of everything no controller has seen it yet; and while most hosts are silent, as when a feed
-        // fails with the BMCs on it, each takes itself for cut off. None can call it lost then. A person may.
-        HostState::Up { boot } if is_unclear_to_a_majority(state, host) => Some((boot, at)),
-        HostState::New | HostState::Up { .. } => return Err(Rejected::HostLives(name.clone())),
-    };
-    let hearing = who_hears(state, host);
-    if !hearing.is_empty() {
-        let names: Vec<String> = hearing.iter().map(ToString::to_string).collect();
-        return Err(Rejected::Invalid(format!(
-            "{} heard host {name} alive; a host that runs must not be called dead. Power it off by hand and try again in {} s",
-            names.join(", "),
-            REPEAT_GRACE.0 / 1000,
-        )));
-    }
-    let mut events = Vec::new();
-    let token = match (lost, host.fence()) {
-        (Some((boot, lost_at)), _) => {
-            let token = open(state, at, name, boot, lost_at);
-            events.push(Event::FenceDecided { host: name.clone(), token });
-            token
-        }
-        (None, Some(token)) => token,
-        (None, None) => return Err(Rejected::HostLives(name.clone())),
-    };
-    events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: reason.into() }));
-    Ok((Reply::Fence(token), events))
-}
-
-fn who_hears(state: &State, host: &Host) -> Vec<ControllerId> {
-    let lost_at = state.lost_at(host).filter(|lost_at| {
-        let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
-        let loss = state.events.values().find(|row| row.at >= *lost_at);
-        loss.is_some_and(|loss| clock.since(loss.clock) >= REPEAT_GRACE)
-    });
-    let hears = |vote: &&CastVote| {
-        matches!(vote.verdict, Verdict::Alive { .. }) && lost_at.is_none_or(|lost_at| vote.at > lost_at)
-    };
-    host.votes.iter().filter(|(_, vote)| hears(vote)).map(|(voter, _)| *voter).collect()
-}
-
-/// Returns whether a majority of voters does not hear the host, and cannot tell why: they never saw it since they started, or
-/// are silent to most hosts.
-fn is_unclear_to_a_majority(state: &State, host: &Host) -> bool {
-    let is_unclear = |verdict| match verdict {
-        Verdict::CannotTell(Uncertainty::NeverSeen | Uncertainty::CutOff) => true,
-        Verdict::CannotTell(Uncertainty::AgentSilent)
-        | Verdict::Alive { .. }
-        | Verdict::Unreachable
-        | Verdict::PoweredOff => false,
-    };
-    let unclear = host.votes.values().filter(|vote| is_unclear(vote.verdict)).count();
-    state.cluster().is_some_and(|cluster| unclear >= cluster.majority())
-}
-
 fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
     let proven = state.fences.get(&token).is_none_or(|fence| matches!(fence.stage, Stage::Proven { .. }));
     if proven {
@@ -433,12 +362,21 @@ fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Eve
     let Some(fence) = state.fences.get_mut(&token) else { return Vec::new() };
     fence.stage = Stage::Proven { at, proof: proof.clone() };
     fence.executor = None;
-    let name = fence.host.clone();
+    let (name, boot) = (fence.host.clone(), fence.boot);
     if let Some(host) = state.hosts.get_mut(&name) {
         host.state = HostState::Fenced { token };
     }
-    recovery::open(state, &name, token);
-    vec![Event::HostFenced { host: name, token, proof }]
+    let mut events = recovery::open(state, at, &name, token);
+    let facts = state.hosts.get_mut(&name).and_then(|host| host.agent.as_mut());
+    match &proof {
+        Proof::PowerOffVerified { .. } | Proof::Human { .. } => {
+            // It came up by itself while it was being fenced; that boot is over too.
+            facts.into_iter().filter(|facts| Some(facts.boot) != boot).for_each(|facts| facts.running.clear());
+        }
+        Proof::NewBootId { .. } => {}
+    }
+    events.push(Event::HostFenced { host: name, token, proof });
+    events
 }
 
 /// Returns the attempts to make now.

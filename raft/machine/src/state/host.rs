@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::apply::Effect;
 use super::{Fence, Instance, RecoveryStage, Stage, State, instance, recovery};
 use crate::{
-    AgentReport, BootId, ClusterTime, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceState,
-    LogIndex, Millis, Reason, Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
+    AgentReport, BootId, ClusterTime, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, LogIndex, Millis,
+    Reason, Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
 };
 
 /// Boots that are remembered: a report is not under way for longer than it takes to boot so often.
@@ -247,7 +247,7 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     earlier.extend(boot_before.filter(|before| *before != report.boot));
     earlier.drain(..earlier.len().saturating_sub(EARLIER_BOOTS_MAX));
     let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
-    let running = report.instances.iter().filter(|row| row.state == InstanceState::Running).map(|row| row.id).collect();
+    let running = report.instances.iter().filter(|row| row.state.is_here()).map(|row| row.id).collect();
     let system_uuid = report.system_uuid.or(machine);
     let (boot, cannot_refuse) = (report.boot, report.cannot_refuse);
     let (memory_mib, listed) = (report.memory_mib, report.listed);
@@ -285,6 +285,12 @@ fn is_over(state: &State, name: &HostId, boot: BootId) -> bool {
 }
 
 impl State {
+    /// Returns whether a host's agent listed an instance when it was last heard.
+    pub(super) fn lists(&self, host: &HostId, instance: InstanceId) -> bool {
+        let facts = self.hosts.get(host).and_then(|row| row.agent.as_ref());
+        facts.is_some_and(|facts| facts.running.contains(&instance))
+    }
+
     /// Returns the entry that made a host lost, until a proof ends its fence; `None` when it is not lost.
     pub(crate) fn lost_at(&self, host: &Host) -> Option<LogIndex> {
         match host.state {
@@ -317,7 +323,9 @@ pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId
     // What was said about an earlier boot says nothing about this one.
     host.votes.retain(|_, vote| vote.verdict == Verdict::Alive { boot });
     recovery::end_where_evacuation_is_off(state, at, name);
-    Ok((Reply::Done, vec![Event::HostAdmitted { host: name.clone(), boot }]))
+    let mut events = vec![Event::HostAdmitted { host: name.clone(), boot }];
+    events.extend(instance::settle(state, at, name));
+    Ok((Reply::Done, events))
 }
 
 /// Returns what still stands between a host and its admission; empty when it may be admitted in its present boot.
@@ -359,16 +367,16 @@ pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: ClusterTime
 /// What the fenced boot ran is gone with it: until the agent reports another boot, nothing of its list is left there.
 fn instances_left(state: &State, host: &Host, fence: &Fence) -> Option<Reason> {
     let returned = host.agent.as_ref().filter(|agent| fence.boot != Some(agent.boot));
-    let strays = returned.map_or(0, |agent| {
-        agent.running.iter().filter(|id| state.instance(id).is_some_and(|row| !row.is_held_by(&host.id))).count()
-    });
+    let is_stray = |id: &&InstanceId| state.instance(id).is_some_and(|row| row.is_stray_on(&host.id));
+    let strays: BTreeSet<InstanceId> =
+        returned.into_iter().flat_map(|agent| &agent.running).filter(is_stray).copied().collect();
     let on_its_way = |row: &&Instance| {
         let stage = row.recovery.as_ref().map(|recovery| &recovery.stage);
         row.owner == host.id && stage.is_some_and(|stage| !matches!(stage, RecoveryStage::Parked(_)))
     };
-    let owned = state.instances.values().filter(on_its_way).count();
+    let owned = state.instances.values().filter(on_its_way).map(|row| row.id).collect();
     let nobody_up = state.hosts.values().all(|other| other.up_boot().is_none());
-    let left = if nobody_up { strays } else { strays + owned };
+    let left = if nobody_up { strays.len() } else { strays.union(&owned).count() };
     (left > 0).then(|| Reason::WaitsForInstances { left: u32::try_from(left).unwrap_or(u32::MAX) })
 }
 

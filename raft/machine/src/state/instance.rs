@@ -106,6 +106,13 @@ impl Instance {
         running_before.contains(&self.id) || self.state == InstanceState::Crashed || started_before
     }
 
+    /// Returns whether a copy on `host` is one too many: the log gives the instance to another host, or to one that is still
+    /// to be found. What its owner has let go is no copy but the instance, which somebody moved.
+    pub(crate) fn is_stray_on(&self, host: &HostId) -> bool {
+        let was_let_go = self.recovery.is_none() && self.state == InstanceState::Stopped;
+        !self.is_held_by(host) && !was_let_go
+    }
+
     /// Returns whether the log lets `host` run it.
     pub(crate) fn is_held_by(&self, host: &HostId) -> bool {
         self.holder().is_some_and(|(holder, _, _)| holder == host)
@@ -127,14 +134,26 @@ pub(super) fn inventory(
     });
     let mut events = Vec::new();
     for row in &report.instances {
-        let newly_running = row.state == InstanceState::Running && !running_before.contains(&row.id);
+        let newly_running = row.state.is_here() && !running_before.contains(&row.id);
         events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
     }
     if may_own {
         events.extend(follow_migrations(state, at, host, report, running_before));
-        mark_missing_as_stopped(state, host, report, running_before);
+        events.extend(end_missing(state, at, host, report, running_before));
     }
     events
+}
+
+/// Settles what was moved while one of its two hosts was away, now that this one is admitted: what it owned and does not
+/// run goes to the admitted host that runs it, and it gets what it runs and its owner has let go.
+pub(super) fn settle(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
+    let target = |row: &Instance| {
+        let owner_lists = state.lists(&row.owner, row.id);
+        let runs_on = recovery::runs_on(state, row.id).filter(|_| !owner_lists && row.recovery.is_none())?;
+        (row.owner == *host || runs_on.id == *host).then(|| runs_on.id.clone())
+    };
+    let moved = state.instances.values().filter_map(|row| Some((row.id, target(row)?))).collect();
+    give(state, at, moved)
 }
 
 /// Gives what this host owned and let go to the other admitted host that runs it.
@@ -156,13 +175,18 @@ fn follow_migrations(
         .filter(|row| row.could_be_missing(running_before, report) && !agent.running.contains(&row.id))
         .filter_map(|row| Some((row.id, recovery::runs_on(state, row.id)?.id.clone())))
         .collect();
+    give(state, at, moved)
+}
+
+/// Gives instances to the hosts that run them, or ran them last.
+pub(super) fn give(state: &mut State, at: LogIndex, moved: Vec<(InstanceId, HostId)>) -> Vec<Event> {
     let mut events = Vec::new();
     for (id, to) in moved {
         let Some(instance) = state.instances.get_mut(&id) else { continue };
-        instance.owner = to.clone();
+        let from = std::mem::replace(&mut instance.owner, to.clone());
         instance.token = Token(at);
         instance.state = InstanceState::Running;
-        events.push(Event::InstanceMoved { instance: id, from: host.clone(), to });
+        events.push(Event::InstanceMoved { instance: id, from, to });
     }
     events
 }
@@ -239,7 +263,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         definition: row.definition.clone(),
         owner: host.clone(),
         token: Token(at),
-        state: row.state,
+        state: row.state.of_owner(),
         started_at: None,
         recovery: None,
     };
@@ -254,18 +278,19 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.priority = row.priority;
     instance.memory_mib = row.memory_mib;
     instance.definition.clone_from(&row.definition);
-    instance.state = row.state;
+    instance.state = row.state.of_owner();
 }
 
 /// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host
 /// showed running or crashed (a start leaves an instance running, so one that is crashed was shown so since), or which
-/// was started before the list was asked for.
-fn mark_missing_as_stopped(
+/// was started before the list was asked for. It has ended, or died with the host that it was moved to.
+fn end_missing(
     state: &mut State,
+    at: LogIndex,
     host: &HostId,
     report: &AgentReport,
     running_before: &BTreeSet<InstanceId>,
-) {
+) -> Vec<Event> {
     let reported: BTreeSet<InstanceId> = report.instances.iter().map(|row| row.id).collect();
     let missing: Vec<InstanceId> = state
         .instances
@@ -275,9 +300,15 @@ fn mark_missing_as_stopped(
         .filter(|row| !reported.contains(&row.id))
         .map(|row| row.id)
         .collect();
+    let mut events = Vec::new();
     for id in missing {
-        if let Some(instance) = state.instances.get_mut(&id) {
+        let died_with = state.instances.get(&id).and_then(|row| recovery::lost_on_its_way(state, row));
+        if let Some((to, token)) = died_with {
+            events.extend(give(state, at, vec![(id, to)]));
+            recovery::wait(state, id, token);
+        } else if let Some(instance) = state.instances.get_mut(&id) {
             instance.state = InstanceState::Stopped;
         }
     }
+    events
 }

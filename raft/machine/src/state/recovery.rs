@@ -1,17 +1,31 @@
 //! Recoveries: from a proven fence to instances that run again.
 
 use super::apply::Effect;
-use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State};
+use super::{Assignment, Host, HostState, Instance, Recovery, RecoveryStage, Stage, State, instance};
 use crate::{
-    BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome, Parking,
-    Refusal, Rejected, Reply, StartWork, StopWork, Token, Work,
+    BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Millis, Move, Outcome,
+    Parking, Refusal, Rejected, Reply, StartWork, StopWork, Token, Work,
 };
 
-/// Opens the recovery of everything that a fenced host ran or was about to run.
+/// A living agent lists what runs more often than this.
+const LISTS_WITHIN: Millis = Millis(60_000);
+
+/// Opens the recovery of everything that a fenced host ran or was about to run, and of what it had listed that other
+/// hands had moved there, if its owner does not list it any more.
 ///
 /// An assignment to it ends here, also when there is no successor: a kept target would be tried again after its
 /// reboot, which is a second copy (rule 39).
-pub(super) fn open(state: &mut State, host: &HostId, token: Token) {
+pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token) -> Vec<Event> {
+    let dead_boot = state.fences.get(&token).and_then(|fence| fence.boot);
+    let facts = state.hosts.get(host).and_then(|row| row.agent.as_ref());
+    let listed = facts.filter(|facts| Some(facts.boot) == dead_boot).map(|facts| &facts.running);
+    let was_brought_here = |row: &&Instance| {
+        let is_elsewhere = row.owner != *host && row.recovery.is_none() && row.ha_enabled;
+        is_elsewhere && !state.lists(&row.owner, row.id)
+    };
+    let rows = listed.into_iter().flatten().filter_map(|id| state.instances.get(id));
+    let brought = rows.filter(was_brought_here).map(|row| (row.id, host.clone())).collect();
+    let events = instance::give(state, at, brought);
     let touched: Vec<InstanceId> = state
         .instances
         .values()
@@ -23,12 +37,32 @@ pub(super) fn open(state: &mut State, host: &HostId, token: Token) {
         })
         .map(|row| row.id)
         .collect();
-    for id in touched {
-        let Some(instance) = state.instances.get_mut(&id) else { continue };
-        let refusals = instance.recovery.as_ref().map_or(0, |recovery| recovery.refusals);
-        let stage = RecoveryStage::Waiting;
-        instance.recovery = Some(Recovery { fence: token, stage, refusals, not_before: ClusterTime::default() });
-    }
+    touched.into_iter().for_each(|id| wait(state, id, token));
+    events
+}
+
+/// Lets an instance wait for another host, under the fence that proved its last one dead.
+pub(super) fn wait(state: &mut State, id: InstanceId, fence: Token) {
+    let Some(instance) = state.instances.get_mut(&id) else { return };
+    let refusals = instance.recovery.as_ref().map_or(0, |recovery| recovery.refusals);
+    let stage = RecoveryStage::Waiting;
+    instance.recovery = Some(Recovery { fence, stage, refusals, not_before: ClusterTime::default() });
+}
+
+/// Returns the host that an instance had been moved to, with its proven fence, when its owner's list comes too late to say
+/// so: that host listed it, and died a moment ago.
+pub(super) fn lost_on_its_way(state: &State, row: &Instance) -> Option<(HostId, Token)> {
+    let clock = state.cluster()?.clock;
+    let (host, died) = state.hosts.values().find_map(|host| {
+        let HostState::Fenced { token } = host.state else { return None };
+        let boot = state.fences.get(&token)?.boot;
+        let facts = host.agent.as_ref().filter(|facts| Some(facts.boot) == boot)?;
+        let died_there = host.id != row.owner && row.ha_enabled && token > row.token && facts.running.contains(&row.id);
+        died_there.then(|| (host.id.clone(), token))
+    })?;
+    let is_proof = |event: &Event| matches!(event, Event::HostFenced { token, .. } if *token == died);
+    let proof = state.events.values().find(|row| is_proof(&row.event))?;
+    (clock.since(proof.clock) <= LISTS_WITHIN).then_some((host, died))
 }
 
 /// Gives a host that returns its own instances back, stopped, where evacuation is off: no other host waits for them,
@@ -169,7 +203,7 @@ pub(super) fn result(
             refused(state, id, &assignment, Refusal::Hypervisor)
         }
         Outcome::Refused(refusal) => refused(state, id, &assignment, *refusal),
-        Outcome::Unknown(_) => Vec::new(),
+        Outcome::Observed(InstanceState::Moving) | Outcome::Unknown(_) => Vec::new(),
     };
     Ok((Reply::Done, events))
 }
@@ -265,9 +299,8 @@ fn strays(state: &State) -> impl Iterator<Item = Work> {
         let agent = host.agent.as_ref().filter(|agent| returned.is_some_and(|boot| boot != Some(agent.boot)));
         agent.into_iter().flat_map(move |agent| {
             agent.running.iter().filter_map(move |id| {
-                let row = state.instances.get(id)?;
+                let row = state.instances.get(id).filter(|row| row.is_stray_on(&host.id))?;
                 let token = match (row.holder(), &row.recovery) {
-                    (Some((holder, _, _)), _) if *holder == host.id => return None,
                     (Some((_, token, _)), _) => token,
                     (None, Some(recovery)) => recovery.fence,
                     (None, None) => return None,

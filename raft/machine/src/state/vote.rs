@@ -6,7 +6,7 @@ use crate::policy::CAST_AGAIN;
 use crate::{BootId, ClusterTime, ControllerId, Event, HostId, LogIndex, Millis, Rejected, Reply, Verdict, Vote};
 
 /// How long a vote condemns: three times as long as until it is cast anew.
-const CONDEMNS_FOR: Millis = Millis(3 * CAST_AGAIN.0);
+pub(in crate::state) const CONDEMNS_FOR: Millis = Millis(3 * CAST_AGAIN.0);
 
 pub(super) fn cast(state: &mut State, at: LogIndex, controller: ControllerId, votes: &[Vote]) -> Effect {
     let cluster = state.cluster().ok_or(Rejected::NoCluster)?;
@@ -82,8 +82,8 @@ pub(super) fn another_boot_is_heard(state: &State, host: &HostId, boot: BootId) 
 
 /// A lost host becomes up again only while nothing is decided, and only in the boot that was lost (rules 40 and 42).
 ///
-/// That is a verdict too, so a majority must hear that boot (rule 21): a controller that cannot tell any more does not
-/// make a dead host live.
+/// That is a verdict too, so a majority must hear that boot (rule 21), and say so since (rule 42): neither a controller
+/// that cannot tell any more nor one that died before makes a dead host live.
 pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Event> {
     let condemned = condemning(state, name);
     let Some((majority, voters)) = state.cluster().map(|cluster| (cluster.majority(), cluster.voters.len())) else {
@@ -95,8 +95,9 @@ pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Eve
             HostState::Lost { boot, at },
             Event::HostLost { host: name.clone(), votes: small(condemned), voters: small(voters) },
         ),
-        HostState::Lost { boot, .. }
-            if count(state, name, |verdict| verdict == Verdict::Alive { boot }) >= majority
+        HostState::Lost { boot, at: lost_at }
+            if count_cast(state, name, |vote| vote.verdict == Verdict::Alive { boot } && vote.at > lost_at)
+                >= majority
                 && host.agent.as_ref().is_some_and(|agent| agent.boot == boot) =>
         {
             (HostState::Up { boot }, Event::HostRegained { host: name.clone() })

@@ -36,7 +36,7 @@ kinds! {
 kinds! {
     REASONS, reason, Reason:
     Disarmed Maintenance NotEnrolled NoFencingLevel FencesInFlight StormBrake MinimumHealthy WaitsForNewBoot
-    WaitsForPermits WaitsForInstances WaitsForHeartbeats NeedsHuman ProofNotEnough Parked
+    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NeedsHuman ProofNotEnough Parked
 }
 
 kinds! {

@@ -262,8 +262,8 @@ fn describe(guest: &Guest) -> Result<Option<Domain>, Failure> {
 
 /// Returns the state for the inventory.
 ///
-/// A copy that a migration brings is listed as running, as is the one that it comes from: [`InstanceState`] has no word
-/// for it, and a copy that is not listed could be resumed while the instance is started on a third host.
+/// A copy that a migration brings is listed, and so is the one that it comes from: one that is not listed could be resumed
+/// while the instance is started on a third host.
 fn state(guest: &Guest) -> Result<InstanceState, Failure> {
     let (state, reason) = guest.state()?;
     let Enum::Known(state) = state else { return Err(Failure::Ambiguous) };
@@ -276,7 +276,10 @@ fn state(guest: &Guest) -> Result<InstanceState, Failure> {
         | DomainState::Blocked
         | DomainState::Paused
         | DomainState::Shutdown
-        | DomainState::PMSuspended => InstanceState::Running,
+        | DomainState::PMSuspended => match presence(guest)? {
+            Presence::Unsettled => InstanceState::Moving,
+            Presence::Settled | Presence::Absent => InstanceState::Running,
+        },
         DomainState::Shutoff if failed => InstanceState::Crashed,
         DomainState::Shutoff => InstanceState::Stopped,
         DomainState::Crashed => InstanceState::Crashed,

@@ -158,11 +158,19 @@ fn leading(rig: &Rig) -> View {
 }
 
 #[test]
-fn a_host_is_admitted_by_a_leader_that_hears_that_boot_itself() {
+fn a_host_is_not_admitted_by_a_leader_that_has_just_heard_otherwise() {
     let mut rig = returned();
     let admit = Change::HostAdmit { host: host(2), boot: boot(12) };
     let waits = Reason::WaitsForNewBoot;
-    let table = [(12, 2500, true), (12, 2501, false), (2, 0, false)];
+    let table = [
+        (12, 2500, true),
+        (12, 2501, false),
+        (12, 10_000, false),
+        (12, 10_001, true),
+        (2, 0, false),
+        (2, 10_000, false),
+        (2, 10_001, true),
+    ];
     for (boot_number, age, admits) in table {
         let mut view = leading(&rig);
         view.heard(&host(2), boot(boot_number), NOW - Millis(age), Millis(2500));
@@ -171,6 +179,8 @@ fn a_host_is_admitted_by_a_leader_that_hears_that_boot_itself() {
         let expect = if admits { (vec![admit.clone()], vec![]) } else { (vec![], vec![waits.clone()]) };
         assert_eq!((decision.changes, reasons), expect, "boot {boot_number}, {age} ms ago");
     }
+    let deaf = decide(&rig.state, &leading(&rig), NOW).changes;
+    assert_eq!(deaf, [admit], "its own line may be broken");
     rig.vote(1, 2, crate::Verdict::Unreachable);
     rig.vote(2, 2, crate::Verdict::Unreachable);
     let mut view = leading(&rig);

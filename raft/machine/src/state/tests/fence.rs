@@ -1,7 +1,7 @@
-use super::rig::{OFF, Rig, boot, host, operator};
+use super::rig::{OFF, Rig, boot, host, instance, operator};
 use crate::{
     Actor, Change, ControllerId, Doubt, Event, HostState, LogIndex, Millis, OffSeen, Outcome, Proof, Reason, Refusal,
-    Rejected, Settings, Stage, SystemUuid, Token, Verdict, Work,
+    Rejected, Reply, Settings, Stage, SystemUuid, Token, Verdict, Work,
 };
 
 #[test]
@@ -12,7 +12,7 @@ fn a_decision_rests_on_the_entry_that_made_the_host_lost() {
     assert_eq!(rig.refused(Change::FenceDecide { host: host(2), lost_at: wrong }), Rejected::NoParent(wrong));
     assert_eq!(rig.refused(Change::FenceDecide { host: host(1), lost_at }), Rejected::NoParent(lost_at));
     let token = Token(LogIndex(rig.index + 1));
-    assert_eq!(rig.ok(Change::FenceDecide { host: host(2), lost_at }), crate::Reply::Fence(token));
+    assert_eq!(rig.ok(Change::FenceDecide { host: host(2), lost_at }), Reply::Fence(token));
 }
 
 #[test]
@@ -250,10 +250,7 @@ fn a_late_report_of_a_dead_boot_is_no_news() {
     assert_eq!(rig.refused(late.clone()), Rejected::WrongBoot(host(2)));
     rig.ok(Change::RecoveryPlan {
         token,
-        moves: vec![crate::Move {
-            instance: super::rig::instance(2),
-            to: crate::Destination::Parked(crate::Parking::NoRoom),
-        }],
+        moves: vec![crate::Move { instance: instance(2), to: crate::Destination::Parked(crate::Parking::NoRoom) }],
     });
     rig.vote_all(2, Verdict::Alive { boot: boot(12) });
     rig.ok(Change::HostAdmit { host: host(2), boot: boot(12) });
@@ -476,4 +473,22 @@ fn the_time_to_repeat_a_word_counts_from_the_loss_and_the_vote_that_lost_the_hos
     assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "controllers 2 and 3 may still live");
     rig.clock += 1;
     rig.ok(confirm);
+}
+
+#[test]
+fn a_person_may_say_that_a_host_which_came_back_and_died_again_is_dead() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.report(2, 12, &[2]);
+    let elsewhere = super::recovery::plan(token, 2, super::recovery::to(3, 3));
+    assert_eq!(rig.refused(elsewhere.clone()), Rejected::NoAssignment(instance(2)), "it may run in the new boot");
+    rig.by = operator();
+    let word = || Change::HostConfirmDead { host: host(2), reason: "it is on my desk".into() };
+    rig.vote(3, 2, Verdict::Alive { boot: boot(12) });
+    assert!(rig.refused(word()).to_string().starts_with("controller-3 heard host host2 alive"));
+    rig.vote(3, 2, Verdict::Unreachable);
+    let Reply::Fence(again) = rig.ok(word()) else { panic!("a word that counts is a fence of its own") };
+    assert_eq!(rig.state.fence(&again).unwrap().boot, Some(boot(12)));
+    rig.ok(elsewhere);
+    assert_eq!(rig.ok(word()), Reply::Done, "nothing is left to say");
 }

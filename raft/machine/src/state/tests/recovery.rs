@@ -181,6 +181,26 @@ fn a_migration_that_finishes_while_its_source_is_fenced_keeps_its_only_copy() {
 }
 
 #[test]
+fn what_was_moved_to_a_host_that_is_lost_meanwhile_is_recovered_with_it() {
+    let moved = |source_lists: &[u8]| {
+        let mut rig = Rig::green();
+        rig.report(3, 3, &[2, 3]);
+        let token = rig.decide(3);
+        rig.report(2, 2, source_lists);
+        let permit = rig.permit(token);
+        rig.ok(Change::FenceResult { token, permit, outcomes: vec![super::rig::OFF] });
+        (rig, token)
+    };
+    let (mut rig, token) = moved(&[]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
+    rig.ok(plan(token, 2, to(1, 1)));
+
+    let (mut rig, token) = moved(&[2]);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None, "its owner lists it");
+    assert_eq!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(instance(2)));
+}
+
+#[test]
 fn nobody_may_run_an_instance_between_its_old_host_and_its_new_one() {
     let mut rig = Rig::green();
     let token = rig.fence(2);

@@ -43,8 +43,11 @@ fn strangers_do_not_vote() {
 #[test]
 fn a_lost_host_is_regained_while_nothing_is_decided() {
     let mut rig = Rig::green();
-    rig.lose(2);
+    let at = rig.lose(2);
     rig.vote(1, 2, ALIVE);
+    let lost = HostState::Lost { boot: boot(2), at };
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, lost, "controller 3 said so before, and may be dead");
+    rig.vote(3, 2, ALIVE);
     assert_eq!(rig.last_event(), Event::HostRegained { host: host(2) });
     assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
 }
@@ -106,6 +109,7 @@ fn a_controller_that_cannot_tell_any_more_does_not_regain_a_lost_host() {
     rig.vote(2, 2, Verdict::CannotTell(Uncertainty::CutOff));
     assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Lost { boot: boot(2), at });
     rig.vote(2, 2, ALIVE);
+    rig.vote(3, 2, ALIVE);
     assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Up { boot: boot(2) });
 }
 
