@@ -1,29 +1,42 @@
-//! The loop that makes the attempts at fences which are this controller's turn, whether it leads or not.
+//! The loop that does what is this controller's turn, or what the leader leaves undone, whether it leads or not.
 //!
 //! ```text
 //! state.work(), executor = me ──▶ executor::Tasks ──▶ permit, off, result
+//! board.reports, overdue      ──▶ Change::AgentReport
+//! state.work(), overdue       ──▶ executor::Tasks ──▶ start, stop, result
 //! ```
 //!
-//! A line between one controller and one BMC may be broken while another's works, so attempts go round the voters. A
-//! deputy does nothing else: starts and stops are the leader's. What it has begun ends with its turn, with its permit and
-//! with the controller.
+//! A line between one controller and one BMC may be broken while another's works, so attempts go round the voters. The same
+//! is true of agents: what they report and what they are ordered goes by way of any voter, after the leader had its time.
+//! What a deputy has begun ends with its turn, with its permit and with the controller.
+
+mod agents;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use quorumfence_machine::{ClusterTime, FenceWork, Millis, Work, WorkId};
-use quorumfence_raft::{Clock, Point, Runtime};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
+use quorumfence_machine::{Actor, AgentReport, Change, ClusterTime, FenceWork, HostId, Millis, Work, WorkId};
+use quorumfence_raft::{Clock, Point, Replica, Runtime};
 
+use self::agents::Undone;
 use crate::controller::Shared;
 use crate::environment::Environment;
-use crate::executor::{Post, Tasks, fence, of_deputy};
+use crate::executor::{Post, Tasks, fence, of_deputy, start, stop};
+use crate::watch::rank;
 
 /// While it has a turn: a task that ended is looked at again this late.
 const TICK: Millis = Millis(100);
 
-/// Makes the attempts that are its turn until the controller stops.
+/// Between two looks at what the leader has left undone.
+const LOOK: Millis = Millis(500);
+
+/// A report that was not taken by then is passed on again.
+const REPORT_DEADLINE: Millis = Millis(3000);
+
+/// Does what is its turn until the controller stops.
 pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>) {
     let stop = shared.stop.clone();
     tokio::select! {
@@ -36,16 +49,25 @@ pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>) {
 async fn serve<E: Environment>(shared: Arc<Shared<E>>) {
     let me = shared.replica.id();
     let mut applied = shared.replica.applied();
-    let mut turns = Turns::default();
-    let mut tasks = Tasks::default();
+    let (mut turns, mut tasks, mut undone) = (Turns::default(), Tasks::default(), Undone::default());
+    let mut reports: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
+    let (mut orders, mut next_look) = (Vec::new(), Millis::ZERO);
     loop {
         let now = shared.clock.now();
+        if now >= next_look {
+            next_look = now + LOOK;
+            let look = look(&shared, &mut undone, now);
+            orders = look.orders;
+            reports
+                .extend(look.reports.into_iter().map(|(host, report)| pass_on(shared.replica.clone(), host, report)));
+        }
         let (attempts, clock) = shared.replica.read(|state| {
             let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
             (of_deputy(state, me), clock)
         });
-        let has_turn = !attempts.is_empty();
-        let wanted = turns.take(attempts, clock, now);
+        let pause = if attempts.is_empty() { next_look - now } else { TICK.min(next_look - now) };
+        let mut wanted = turns.take(attempts, clock, now);
+        wanted.extend(orders.iter().cloned());
         tasks.reconcile(wanted, now, |work| carry_out(Arc::clone(&shared), turns.due(&work, now), work));
         tokio::select! {
             biased;
@@ -53,9 +75,48 @@ async fn serve<E: Environment>(shared: Arc<Shared<E>>) {
                 return;
             },
             id = tasks.next_ended() => tasks.ended(id, shared.clock.now()),
-            () = E::Runtime::sleep(TICK.into()), if has_turn => {}
+            Some(()) = reports.next(), if !reports.is_empty() => {}
+            () = E::Runtime::sleep(pause.into()) => {}
         }
     }
+}
+
+/// What the leader has left undone.
+#[derive(Default)]
+struct Look {
+    orders: Vec<Work>,
+    reports: Vec<(HostId, Arc<AgentReport>)>,
+}
+
+/// Looks for what is undone. Whoever leads does it all, and who has no vote does nothing.
+fn look<E: Environment>(shared: &Shared<E>, undone: &mut Undone, now: Millis) -> Look {
+    let me = shared.replica.id();
+    let leads = shared.replica.leadership().borrow().lead_term.is_some();
+    shared.replica.read(|state| {
+        if leads || state.cluster().is_none_or(|cluster| !cluster.voters.contains(&me)) {
+            *undone = Undone::default();
+            return Look::default();
+        }
+        let (board, rank) = (shared.board(), rank(state, me));
+        Look {
+            orders: undone.orders(state.work(), &board, rank, now),
+            reports: undone.reports(state, &board, rank, now),
+        }
+    })
+}
+
+/// Passes a report on in its agent's name. Generic, as [`carry_out`] is, so that the future is `Send`.
+fn pass_on<E: Environment>(replica: Replica<E>, host: HostId, report: Arc<AgentReport>) -> BoxFuture<'static, ()> {
+    async move {
+        let change = Change::AgentReport { host: host.clone(), report: (*report).clone() };
+        let proposed = replica.propose(Actor::Agent(host.clone()), None, change);
+        match E::Runtime::timeout(REPORT_DEADLINE.into(), proposed).await {
+            Ok(Ok((at, _))) => tracing::info!(%host, %at, "a report that the leader did not bring is in the log"),
+            Ok(Err(error)) => tracing::info!(%host, %error, "a report that the leader did not bring is not in the log"),
+            Err(_) => tracing::info!(%host, "nobody took a report that the leader did not bring"),
+        }
+    }
+    .boxed()
 }
 
 /// When each attempt is due on this controller's own clock.
@@ -92,7 +153,8 @@ fn carry_out<E: Environment>(shared: Arc<Shared<E>>, due: Millis, work: Work) ->
         E::pass(Point::WorkBeforeBegin).await;
         match work {
             Work::Fence(work) => fence::run(shared, Post::Deputy { due }, work).await,
-            Work::Start(_) | Work::Stop(_) => {}
+            Work::Start(work) => start::run(shared, work).await,
+            Work::Stop(work) => stop::run(shared, work).await,
         }
     }
     .boxed()

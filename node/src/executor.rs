@@ -1,5 +1,5 @@
-//! The executor: carries out the state's work, all of it while this controller leads, and the attempts at fences that are
-//! its turn at any time.
+//! The executor: carries out the state's work, all of it while this controller leads; at any time the attempts at fences
+//! that are its turn, and what a leader leaves undone.
 //!
 //! A task takes one piece of work, calls a driver or an agent, and reports the outcome into the log. It decides
 //! nothing. The tasks live inside the leader's or the deputy's loop and end with it: dropping the loop drops every driver

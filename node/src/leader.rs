@@ -253,13 +253,8 @@ impl<E: Environment> Leading<E> {
         let reports: BTreeMap<HostId, (Arc<AgentReport>, HostState)> = shared.replica.read(|state| {
             let board = shared.board();
             let suspect_after = state.settings().suspect_after;
-            // A line that is dead and not known to be may have left an old report behind.
-            let is_heard = |host: &HostId, report: &AgentReport| {
-                let beat = board.view.hosts.get(host).and_then(|sight| sight.heartbeat);
-                beat.is_some_and(|beat| beat.boot == report.boot && now - beat.at <= suspect_after)
-            };
             let unsettled = board.reports.iter().filter(|(host, report)| differs(state, host, report));
-            let unsettled = unsettled.filter(|(host, report)| is_heard(host, report));
+            let unsettled = unsettled.filter(|(host, report)| board.hears(host, report, suspect_after, now));
             unsettled
                 .filter_map(|(host, report)| Some((host.clone(), (Arc::clone(report), state.host(host)?.state))))
                 .collect()

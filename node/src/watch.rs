@@ -300,7 +300,7 @@ fn tick(settings: &Settings) -> Millis {
 }
 
 /// Returns this controller's place among the voters, from 0; behind them all when it is none.
-fn rank(state: &State, me: ControllerId) -> u64 {
+pub(crate) fn rank(state: &State, me: ControllerId) -> u64 {
     let ahead = state.cluster().map_or(0, |cluster| cluster.voters.range(..me).count());
     u64::try_from(ahead).unwrap_or(u64::MAX)
 }

@@ -68,6 +68,13 @@ impl Board {
         self.attending.get(host).is_some_and(|presence| presence.seat == seat)
     }
 
+    /// Returns whether a host is heard in the boot of this report: a line that is dead and not known to be may have left an
+    /// old one behind.
+    pub(crate) fn hears(&self, host: &HostId, report: &AgentReport, suspect_after: Millis, now: Millis) -> bool {
+        let beat = self.view.hosts.get(host).and_then(|sight| sight.heartbeat);
+        beat.is_some_and(|beat| beat.boot == report.boot && now - beat.at <= suspect_after)
+    }
+
     pub(crate) fn leave(&mut self, host: &HostId, seat: u64) {
         if self.is_seated(host, seat) {
             self.attending.remove(host);

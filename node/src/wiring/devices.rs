@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorumfence_drivers::fencing::{self, ipmi};
 use quorumfence_drivers::order::DeviceAccess;
 use quorumfence_drivers::secret::{ClusterKey, Purpose, SealedSecret, SecretPart};
-use quorumfence_machine::{Device, Driver, HostId, Outcome, Refusal};
+use quorumfence_machine::{Device, Doubt, Driver, HostId, Outcome, Refusal};
 
 use crate::environment::Devices;
 
@@ -39,8 +39,9 @@ impl Devices for SealedDevices {
         let password = match self.key.open(&purpose, &SealedSecret(device.sealed_password.clone())) {
             Ok(password) => password,
             Err(error) => {
-                tracing::error!(%host, %address, %error, "a fencing device's password cannot be opened; enrol the host again");
-                return Outcome::Refused(Refusal::Credentials);
+                tracing::error!(%host, %address, %error, "a fencing device's password cannot be opened here; if no controller can, enrol the host again");
+                // Another controller may have the key that it was sealed with.
+                return Outcome::Unknown(Doubt::Internal);
             }
         };
         let access = DeviceAccess { address, user: device.user.clone(), password, kg: None, suite: device.suite };
@@ -91,7 +92,7 @@ mod tests {
         let device = sealed_for("host1");
         let moved = Device { address: "192.0.2.2:623".into(), ..device.clone() };
         assert_eq!(outcome(&SealedDevices::new(key(1)), "host1", &device), Outcome::Observed(()));
-        let refused = Outcome::Refused(Refusal::Credentials);
+        let refused = Outcome::Unknown(Doubt::Internal);
         assert_eq!(outcome(&SealedDevices::new(key(2)), "host1", &device), refused);
         assert_eq!(outcome(&SealedDevices::new(key(1)), "host2", &device), refused);
         assert_eq!(outcome(&SealedDevices::new(key(1)), "host1", &moved), refused);
