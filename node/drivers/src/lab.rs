@@ -70,6 +70,33 @@ impl Laboratory {
         self.world().start(host, domain, None);
     }
 
+    /// Ends an instance wherever it runs, as when somebody shuts it down from within.
+    pub fn end_instance(&self, instance: InstanceId) {
+        let homes = self.runs_on(instance);
+        homes.iter().for_each(|host| self.world().stop(host, instance));
+    }
+
+    /// Begins to move an instance to another host while it runs, if both hypervisors obey. A copy that does not run yet is listed there, until the
+    /// move is finished or given up, or either host loses its power.
+    pub fn begin_move(&self, instance: InstanceId, to: &HostId) {
+        self.world().begin_move(instance, to);
+    }
+
+    /// Finishes a move that began, if both hypervisors obey: the instance runs at its target, and at its source no more.
+    pub fn finish_move(&self, instance: InstanceId) {
+        self.world().finish_move(instance);
+    }
+
+    /// Gives a move up that began: the instance goes on at its source.
+    pub fn abandon_move(&self, instance: InstanceId) {
+        self.world().drop_incoming(instance);
+    }
+
+    /// Returns the host that an instance is being moved to.
+    pub fn moves_to(&self, instance: InstanceId) -> Option<HostId> {
+        self.world().moves_to(instance)
+    }
+
     /// Cuts a host's power from outside.
     pub fn cut_power(&self, host: &HostId) {
         self.world().power_off(host, Cause::Outside);

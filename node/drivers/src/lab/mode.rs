@@ -32,12 +32,12 @@ pub enum HypervisorMode {
     /// It answers and obeys.
     #[default]
     Works,
-    /// It refuses to start anything.
+    /// It starts and stops nothing, and says so.
     Fails,
     /// It answers nothing and does nothing.
     Hangs,
     /// It starts and stops what it is told, and the answer is lost.
     LosesAnswer,
-    /// A start takes effect this long after its order, whether or not somebody waits, unless the host's power went.
+    /// A start or a stop takes effect this long after its order, whether or not somebody waits, unless the host's power went.
     Late(Duration),
 }

@@ -200,6 +200,78 @@ async fn a_hypervisor_that_fails_starts_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_hypervisor_that_fails_refuses_nothing_about_what_runs() {
+    let laboratory = laboratory();
+    let hypervisor = laboratory.hypervisor(&host());
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Observed(InstanceState::Running));
+    laboratory.set_hypervisor(&host(), HypervisorMode::Fails);
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Observed(InstanceState::Running));
+    assert_eq!(hypervisor.stop(VM, DEADLINE).await, Outcome::Unknown(Doubt::Internal));
+    assert_eq!(laboratory.runs_on(VM), [host()]);
+    laboratory.set_hypervisor(&host(), HypervisorMode::Works);
+    assert_eq!(hypervisor.stop(VM, DEADLINE).await, Outcome::Observed(InstanceState::Stopped));
+    laboratory.set_hypervisor(&host(), HypervisorMode::Fails);
+    assert_eq!(hypervisor.stop(VM, DEADLINE).await, Outcome::Observed(InstanceState::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_start_that_is_ordered_twice_happens_once() {
+    let laboratory = laboratory();
+    laboratory.set_hypervisor(&host(), HypervisorMode::Late(Duration::from_secs(9)));
+    let hypervisor = laboratory.hypervisor(&host());
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Unknown(Doubt::Timeout));
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Unknown(Doubt::Timeout));
+    sleep(Duration::from_secs(5)).await;
+    assert_eq!(laboratory.runs_on(VM), [host()]);
+    laboratory.end_instance(VM);
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(laboratory.runs_on(VM), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_late_stop_takes_effect_though_nobody_waits() {
+    let laboratory = laboratory();
+    let hypervisor = laboratory.hypervisor(&host());
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Observed(InstanceState::Running));
+    laboratory.set_hypervisor(&host(), HypervisorMode::Late(Duration::from_secs(9)));
+    assert_eq!(hypervisor.stop(VM, DEADLINE).await, Outcome::Unknown(Doubt::Timeout));
+    assert_eq!(laboratory.runs_on(VM), [host()]);
+    sleep(Duration::from_secs(9)).await;
+    assert_eq!(laboratory.runs_on(VM), []);
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Unknown(Doubt::Timeout));
+    sleep(Duration::from_secs(9)).await;
+    laboratory.set_hypervisor(&host(), HypervisorMode::Late(Duration::from_millis(300)));
+    assert_eq!(hypervisor.stop(VM, DEADLINE).await, Outcome::Observed(InstanceState::Stopped));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_moved_is_listed_at_its_target_before_it_runs_there() {
+    let (laboratory, other) = (laboratory(), "kvm2".parse().unwrap());
+    laboratory.add_host(HostId::clone(&other), SystemUuid([2; 16]), BootId([2; 16]));
+    let lists = async || match laboratory.hypervisor(&other).inventory(DEADLINE).await {
+        Outcome::Observed(domains) => domains.len(),
+        Outcome::Refused(_) | Outcome::Unknown(_) => unreachable!("the hypervisor works"),
+    };
+    let started = laboratory.hypervisor(&host()).start(start_order(), DEADLINE).await;
+    assert_eq!(started, Outcome::Observed(InstanceState::Running));
+
+    laboratory.begin_move(VM, &other);
+    assert_eq!((lists().await, laboratory.runs_on(VM)), (1, vec![host()]));
+    let start = laboratory.hypervisor(&other).start(start_order(), DEADLINE).await;
+    assert_eq!(start, Outcome::Unknown(Doubt::Ambiguous));
+    laboratory.abandon_move(VM);
+    assert_eq!((lists().await, laboratory.runs_on(VM)), (0, vec![host()]));
+
+    laboratory.begin_move(VM, &other);
+    laboratory.finish_move(VM);
+    assert_eq!((lists().await, laboratory.runs_on(VM)), (1, vec![other.clone()]));
+
+    laboratory.begin_move(VM, &host());
+    laboratory.cut_power(&other);
+    assert_eq!((laboratory.moves_to(VM), laboratory.runs_on(VM)), (None, Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_hypervisor_that_hangs_answers_no_call_and_does_nothing() {
     let laboratory = laboratory();
     let hypervisor = laboratory.hypervisor(&host());

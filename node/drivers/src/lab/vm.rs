@@ -32,16 +32,20 @@ impl Hypervisor for LaboratoryHypervisor {
             None | Some(HypervisorMode::Hangs) => self.silence(deadline).await,
             Some(
                 HypervisorMode::Works | HypervisorMode::Fails | HypervisorMode::LosesAnswer | HypervisorMode::Late(_),
-            ) => Outcome::Observed(self.laboratory.world().running(&self.host)),
+            ) => Outcome::Observed(self.laboratory.world().listed(&self.host)),
         }
     }
 
     async fn start(&self, order: StartOrder, deadline: Duration) -> Outcome<InstanceState> {
         let (instance, token) = (order.instance, order.token);
         let Some(domain) = domain(order) else { return Outcome::Refused(Refusal::Hypervisor) };
+        if self.laboratory.world().is_coming(instance, &self.host) {
+            return Outcome::Unknown(Doubt::Ambiguous);
+        }
         let pace = self.laboratory.pace.start;
         let (after, is_answered) = match self.mode() {
             None | Some(HypervisorMode::Hangs) => return self.silence(deadline).await,
+            Some(HypervisorMode::Fails) if self.runs(instance) => return Outcome::Observed(InstanceState::Running),
             Some(HypervisorMode::Fails) => return Outcome::Refused(Refusal::Hypervisor),
             Some(HypervisorMode::Works) => (pace, true),
             Some(HypervisorMode::LosesAnswer) => (pace, false),
@@ -51,8 +55,7 @@ impl Hypervisor for LaboratoryHypervisor {
             return self.silence(deadline).await;
         }
         let is_in_time = timeout(deadline, sleep(after)).await.is_ok();
-        let runs = self.laboratory.runs_on(instance).contains(&self.host);
-        match (is_in_time, runs && is_answered) {
+        match (is_in_time, self.runs(instance) && is_answered) {
             (true, true) => Outcome::Observed(InstanceState::Running),
             (true, false) => self.silence(deadline.saturating_sub(after)).await,
             (false, _) => Outcome::Unknown(Doubt::Timeout),
@@ -60,13 +63,30 @@ impl Hypervisor for LaboratoryHypervisor {
     }
 
     async fn stop(&self, instance: InstanceId, deadline: Duration) -> Outcome<InstanceState> {
-        let is_answered = match self.mode() {
+        let after = match self.mode() {
             None | Some(HypervisorMode::Hangs) => return self.silence(deadline).await,
-            Some(HypervisorMode::LosesAnswer) => false,
-            Some(HypervisorMode::Works | HypervisorMode::Fails | HypervisorMode::Late(_)) => true,
+            Some(HypervisorMode::Fails) if self.runs(instance) => return Outcome::Unknown(Doubt::Internal),
+            Some(HypervisorMode::Fails) => return Outcome::Observed(InstanceState::Stopped),
+            Some(HypervisorMode::LosesAnswer) => {
+                self.laboratory.world().stop(&self.host, instance);
+                return self.silence(deadline).await;
+            }
+            Some(HypervisorMode::Works) => Duration::ZERO,
+            Some(HypervisorMode::Late(after)) => after,
         };
-        self.laboratory.world().stop(&self.host, instance);
-        if is_answered { Outcome::Observed(InstanceState::Stopped) } else { self.silence(deadline).await }
+        if after.is_zero() {
+            self.laboratory.world().stop(&self.host, instance);
+            return Outcome::Observed(InstanceState::Stopped);
+        }
+        self.laboratory.world().order_stop(&self.host, instance, millis(after));
+        if timeout(deadline, sleep(after)).await.is_err() {
+            return Outcome::Unknown(Doubt::Timeout);
+        }
+        if self.runs(instance) {
+            self.silence(deadline.saturating_sub(after)).await
+        } else {
+            Outcome::Observed(InstanceState::Stopped)
+        }
     }
 
     async fn changed(&self) {
@@ -88,6 +108,10 @@ impl LaboratoryHypervisor {
     fn mode(&self) -> Option<HypervisorMode> {
         let world = self.laboratory.world();
         world.is_on(&self.host).then(|| world.hypervisor_mode(&self.host))
+    }
+
+    fn runs(&self, instance: InstanceId) -> bool {
+        self.laboratory.runs_on(instance).contains(&self.host)
     }
 
     async fn silence<T>(&self, deadline: Duration) -> Outcome<T> {

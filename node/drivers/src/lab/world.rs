@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorumfence_machine::{BootId, HostId, InstanceId, Millis, Power, SystemUuid, Token};
+use quorumfence_machine::{BootId, HostId, InstanceId, InstanceState, Millis, Power, SystemUuid, Token};
 use tokio::sync::watch;
 
 use super::fact::{Cause, Fact, Happening};
@@ -24,7 +24,7 @@ pub(super) struct World {
 }
 
 /// Something that will happen.
-#[derive(Debug)]
+#[derive(Debug, PartialEq, Eq)]
 enum Due {
     /// A BMC cuts the power. It does not look whether this is still what the sender wants.
     Off(HostId),
@@ -32,6 +32,8 @@ enum Due {
     On(HostId),
     /// A hypervisor starts an instance, if the host is still in this boot.
     Start { host: HostId, boot: BootId, domain: Domain, token: Token },
+    /// A hypervisor stops an instance, if the host is still in this boot.
+    Stop { host: HostId, boot: BootId, instance: InstanceId },
 }
 
 #[derive(Debug)]
@@ -44,12 +46,21 @@ struct Machine {
     power_then: Power,
     hypervisor: HypervisorMode,
     running: BTreeMap<InstanceId, Domain>,
+    /// Copies that live migrations are bringing here. They do not run, and a list cannot tell them from what does.
+    incoming: BTreeMap<InstanceId, Domain>,
     changes: watch::Sender<u64>,
 }
 
 impl Machine {
     fn power(&self) -> Power {
         if self.boot.is_some() { Power::On } else { Power::Off }
+    }
+
+    fn can_move(&self) -> bool {
+        match self.hypervisor {
+            HypervisorMode::Works | HypervisorMode::LosesAnswer => true,
+            HypervisorMode::Fails | HypervisorMode::Hangs | HypervisorMode::Late(_) => false,
+        }
     }
 }
 
@@ -63,6 +74,7 @@ impl World {
             power_then: Power::On,
             hypervisor: HypervisorMode::default(),
             running: BTreeMap::new(),
+            incoming: BTreeMap::new(),
             changes: watch::Sender::new(0),
         };
         self.hosts.insert(host, machine);
@@ -129,6 +141,11 @@ impl World {
                         self.start(&host, domain, Some(token));
                     }
                 }
+                Due::Stop { host, boot, instance } => {
+                    if self.boot(&host) == Some(boot) {
+                        self.stop(&host, instance);
+                    }
+                }
             }
         }
         self.now = self.now.max(now);
@@ -154,11 +171,24 @@ impl World {
         }
     }
 
-    /// Takes a start order. Returns false when the host has no power to take it.
+    /// Takes a start order, unless the instance runs or the same order waits to be carried out. Returns false when the host
+    /// has no power to take it.
     pub(super) fn order_start(&mut self, host: &HostId, domain: Domain, token: Token, after: Millis) -> bool {
         let Some(boot) = self.boot(host) else { return false };
-        self.schedule(after, Due::Start { host: host.clone(), boot, domain, token });
+        let instance = domain.instance;
+        let order = Due::Start { host: host.clone(), boot, domain, token };
+        let runs = self.hosts.get(host).is_some_and(|machine| machine.running.contains_key(&instance));
+        if !runs && self.due.values().all(|due| *due != order) {
+            self.schedule(after, order);
+        }
         true
+    }
+
+    /// Takes an order to stop an instance. A host without power has stopped it already.
+    pub(super) fn order_stop(&mut self, host: &HostId, instance: InstanceId, after: Millis) {
+        if let Some(boot) = self.boot(host) {
+            self.schedule(after, Due::Stop { host: host.clone(), boot, instance });
+        }
     }
 
     pub(super) fn power_off(&mut self, host: &HostId, cause: Cause) {
@@ -186,9 +216,11 @@ impl World {
                 | BmcMode::LosesAnswer,
             ) => None,
         };
+        machine.incoming.clear();
         let ended = std::mem::take(&mut machine.running);
         self.note(Happening::PowerOff { host: host.clone(), cause });
         for instance in ended.into_keys() {
+            self.drop_incoming(instance);
             self.note(Happening::Ended { instance, host: host.clone() });
         }
         if let Some(after) = returns_after {
@@ -220,6 +252,9 @@ impl World {
     pub(super) fn start(&mut self, host: &HostId, domain: Domain, token: Option<Token>) {
         let Some(machine) = self.hosts.get_mut(host).filter(|machine| machine.boot.is_some()) else { return };
         let instance = domain.instance;
+        if machine.incoming.contains_key(&instance) {
+            return;
+        }
         if machine.running.insert(instance, domain).is_none() {
             machine.changes.send_modify(|changes| *changes += 1);
             self.note(Happening::Started { instance, host: host.clone(), token });
@@ -228,14 +263,70 @@ impl World {
 
     pub(super) fn stop(&mut self, host: &HostId, instance: InstanceId) {
         let Some(machine) = self.hosts.get_mut(host) else { return };
-        if machine.running.remove(&instance).is_some() {
+        let was_coming = machine.incoming.remove(&instance).is_some();
+        let ran = machine.running.remove(&instance).is_some();
+        if was_coming || ran {
             machine.changes.send_modify(|changes| *changes += 1);
+        }
+        if ran {
+            self.drop_incoming(instance);
             self.note(Happening::Ended { instance, host: host.clone() });
         }
     }
 
-    pub(super) fn running(&self, host: &HostId) -> Vec<Domain> {
-        self.hosts.get(host).map(|machine| machine.running.values().cloned().collect()).unwrap_or_default()
+    /// Begins to move what runs elsewhere to a host with power: a copy that does not run yet is listed there.
+    pub(super) fn begin_move(&mut self, instance: InstanceId, to: &HostId) {
+        let mut homes = self.hosts.iter().filter(|(_, machine)| machine.running.contains_key(&instance));
+        let (Some((from, machine)), None) = (homes.next(), homes.next()) else { return };
+        let may_move = from != to && self.moves_to(instance).is_none() && machine.can_move();
+        let domain = machine.running.get(&instance).filter(|_| may_move).cloned();
+        let target = self.hosts.get_mut(to).filter(|machine| machine.boot.is_some() && machine.can_move());
+        if let (Some(domain), Some(target)) = (domain, target) {
+            target.incoming.insert(instance, domain);
+            target.changes.send_modify(|changes| *changes += 1);
+        }
+    }
+
+    /// Ends a move that began, if both hypervisors obey: what runs at its source runs at its target from now on.
+    pub(super) fn finish_move(&mut self, instance: InstanceId) {
+        let Some(to) = self.moves_to(instance) else { return };
+        let ends = |(host, machine): &(&HostId, &Machine)| **host == to || machine.running.contains_key(&instance);
+        if !self.hosts.iter().filter(ends).all(|(_, machine)| machine.can_move()) {
+            return;
+        }
+        let domain = self.hosts.get_mut(&to).and_then(|machine| machine.incoming.remove(&instance));
+        for from in self.runs_on(instance) {
+            self.stop(&from, instance);
+        }
+        if let Some(domain) = domain {
+            self.start(&to, domain, None);
+        }
+    }
+
+    /// Gives a move up: what is at the target vanishes.
+    pub(super) fn drop_incoming(&mut self, instance: InstanceId) {
+        for machine in self.hosts.values_mut() {
+            if machine.incoming.remove(&instance).is_some() {
+                machine.changes.send_modify(|changes| *changes += 1);
+            }
+        }
+    }
+
+    /// Returns the host that an instance is being moved to.
+    pub(super) fn moves_to(&self, instance: InstanceId) -> Option<HostId> {
+        let mut targets = self.hosts.iter().filter(|(_, machine)| machine.incoming.contains_key(&instance));
+        targets.next().map(|(host, _)| host.clone())
+    }
+
+    pub(super) fn is_coming(&self, instance: InstanceId, to: &HostId) -> bool {
+        self.hosts.get(to).is_some_and(|machine| machine.incoming.contains_key(&instance))
+    }
+
+    /// Returns what a host lists: what runs there, and what is being moved there.
+    pub(super) fn listed(&self, host: &HostId) -> Vec<Domain> {
+        let Some(machine) = self.hosts.get(host) else { return Vec::new() };
+        let moving = |domain: &Domain| Domain { state: InstanceState::Moving, ..domain.clone() };
+        machine.running.values().cloned().chain(machine.incoming.values().map(moving)).collect()
     }
 
     pub(super) fn runs_on(&self, instance: InstanceId) -> Vec<HostId> {
