@@ -45,6 +45,7 @@ impl Guilt {
             snapshot_after: 400,
             one_stays_off: false,
             leader_is_blind: false,
+            outage: None,
         };
         let cut = |at, blow| Action { at, fault: Fault::Controller(Which::All, blow) };
         let actions = match self {

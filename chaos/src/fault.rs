@@ -188,7 +188,7 @@ pub enum BmcTrouble {
 pub enum HypervisorTrouble {
     /// It answers and obeys.
     Works,
-    /// It refuses to start anything.
+    /// It starts and stops nothing, and says so.
     Fails,
     /// It answers nothing and does nothing.
     Hangs,
@@ -218,8 +218,10 @@ pub enum Hands {
     End,
     /// It is started on a host.
     Start(HostId),
-    /// It is moved to a host while it runs.
+    /// It is on another host from one moment to the next, whether or not anybody was told.
     Migrate(HostId),
+    /// It is moved to a host while it runs, as soon as the log has heard that a copy comes there.
+    Move(HostId),
 }
 
 /// What a person does.
@@ -392,6 +394,7 @@ impl fmt::Display for Hands {
             Self::End => f.write_str("end"),
             Self::Start(host) => write!(f, "start {host}"),
             Self::Migrate(host) => write!(f, "migrate {host}"),
+            Self::Move(host) => write!(f, "move {host}"),
         }
     }
 }

@@ -15,10 +15,12 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorumfence_machine::{Destination, Event, HostId, InstanceId, LogIndex, Millis, Outcome, Parking, Refusal};
+use quorumfence_machine::{
+    BootId, Destination, Event, HostId, InstanceId, LogIndex, Millis, Outcome, Parking, Refusal,
+};
 
 use self::reach::Reach;
-use crate::fault::{BmcTrouble, Deed, Fault};
+use crate::fault::{BmcTrouble, Deed, Fault, Hands};
 use crate::invariants::Promise;
 use crate::invariants::committed::Committed;
 use crate::invariants::fleet::{Fleet, Standing};
@@ -45,7 +47,7 @@ pub fn promises(fenced: Fenced) -> Vec<Box<dyn Promise>> {
 
 /// Judges L1: a host that a quorum lost is fenced in the end, or a person was asked.
 ///
-/// One that loses its power is noticed. A lost host that a brake holds, that has nothing to fence it with, or whose
+/// One that loses its power is noticed, and one that comes back in a new boot is admitted. A lost host that a brake holds, that has nothing to fence it with, or whose
 /// devices refused, waits for a person by design. One whose devices did not answer is tried again, so it is fenced once
 /// they do. That a device refuses its account, and that the storm brake closes, is not taken at the product's word; that
 /// the leader does not reach them is no excuse while another voter does, healed or not.
@@ -60,6 +62,9 @@ pub struct Fenced {
     may_refuse: BTreeSet<HostId>,
     /// Since when hosts are off.
     off: BTreeMap<HostId, Millis>,
+    /// Hosts that got their power back: their boot, and since when.
+    back: BTreeMap<HostId, (BootId, Millis)>,
+    admitted: BTreeMap<HostId, BootId>,
     reach: Reach,
     /// When the last controller began to run: one that never saw a host does not condemn it (rule 24).
     running: Millis,
@@ -90,12 +95,16 @@ impl Promise for Fenced {
         }
         if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone(), observation.at);
-        } else if let Seen::PowerOn { host, .. } = &observation.seen {
+            self.back.remove(host);
+        } else if let Seen::PowerOn { host, boot } = &observation.seen {
             self.off.remove(host);
+            self.back.insert(host.clone(), (*boot, observation.at));
         } else if let Seen::Running { .. } = &observation.seen {
             self.running = observation.at;
         }
         let (Seen::Closed, Some(healed)) = (&observation.seen, self.healed) else { return Ok(()) };
+        // What was ordered to a host that waits for a person may be what another host's return waits for.
+        let a_person_is_due = self.fleet.standings().any(|(_, standing)| matches!(standing, Standing::NeedsHuman(_)));
         for (host, standing) in self.fleet.standings() {
             self.judged += 1;
             let excused = self.fleet.is_without_levels(host) || self.fleet.brake(host, observation.at).is_some();
@@ -103,7 +112,13 @@ impl Promise for Fenced {
                 .off
                 .get(host)
                 .is_some_and(|since| *since >= self.running + SEEN && healed.max(*since) + PATIENCE <= observation.at);
+            let is_back_for_long = self.back.get(host).is_some_and(|(boot, since)| {
+                self.admitted.get(host) != Some(boot) && healed.max(*since) + PATIENCE <= observation.at
+            });
             match standing {
+                Standing::Fenced if is_back_for_long && !a_person_is_due => {
+                    return Err(format!("{host} is back for long, and was not admitted"));
+                }
                 Standing::Up if is_off_for_long && !excused => {
                     return Err(format!("{host} is off for long, and nobody has noticed"));
                 }
@@ -153,6 +168,8 @@ impl Fenced {
         } else if let Event::StormBrakeClosed { host } = event {
             let far = self.fleet.storm_is_far(at);
             return far.map_or(Ok(()), |used| Err(format!("the storm brake closes at {host}, and only {used}")));
+        } else if let Event::HostAdmitted { host, boot } = event {
+            self.admitted.insert(host.clone(), *boot);
         } else if let Event::FenceDecided { host, .. } | Event::HostEnrolled { host, .. } = event {
             self.refused.remove(host);
         }
@@ -165,7 +182,8 @@ impl Fenced {
 /// Events do not say which instances are opted in to high availability, so all are taken for it. Nothing is promised
 /// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
 /// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
-/// where it is. Want of room is the one excuse that is taken at the product's word.
+/// where it is. Want of room is the one excuse that is taken at the product's word. Nobody owes the return of what other
+/// hands ended, or moved to a host that died before the log gave it to that host: nothing says where it went.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
@@ -175,6 +193,9 @@ pub struct Recovered {
     /// Since when each host has power, as far as it was heard of.
     on: BTreeMap<HostId, Millis>,
     maintained: BTreeSet<HostId>,
+    names: BTreeMap<String, InstanceId>,
+    /// When hands ended an instance.
+    ends: BTreeMap<InstanceId, Millis>,
     evacuation_is_off: bool,
     healed: Option<Millis>,
     judged: u64,
@@ -188,6 +209,12 @@ struct Instance {
     /// The host that the log gives it to, or orders it to.
     holder: Option<HostId>,
     parked: Option<Parking>,
+    /// Whether other hands ended it.
+    ended_by_hand: bool,
+    /// The host that other hands moved it to, as long as the log does not give it to that host.
+    moved_to: Option<HostId>,
+    /// Whether it was lost with that host.
+    lost_on_its_way: bool,
 }
 
 impl Promise for Recovered {
@@ -208,16 +235,31 @@ impl Promise for Recovered {
                     self.on.entry(host.clone()).or_insert(entry.at);
                 }
             }
-        } else if let Seen::Started { instance, host, .. } = &observation.seen {
+        } else if let Seen::Started { instance, host, token } = &observation.seen {
             let row = self.instances.entry(*instance).or_default();
+            let is_by_hand = token.is_none() && row.has_run && row.holder.as_ref() != Some(host);
+            row.moved_to = is_by_hand.then(|| host.clone());
+            row.lost_on_its_way = false;
             row.has_run = true;
             row.runs_on.insert(host.clone());
+            row.ended_by_hand = false;
         } else if let Seen::Ended { instance, host } = &observation.seen {
-            self.instances.entry(*instance).or_default().runs_on.remove(host);
+            let row = self.instances.entry(*instance).or_default();
+            row.runs_on.remove(host);
+            row.ended_by_hand |= self.ends.get(instance) == Some(&observation.at);
+        } else if let Seen::Fault { what } = &observation.seen {
+            if let Ok(Fault::Instance(name, Hands::End)) = what.parse()
+                && let Some(id) = self.names.get(&name)
+            {
+                self.ends.insert(*id, observation.at);
+            }
         } else if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone());
             self.on.remove(host);
-            self.instances.values_mut().for_each(|row| drop(row.runs_on.take(host)));
+            for row in self.instances.values_mut() {
+                row.runs_on.remove(host);
+                row.lost_on_its_way |= row.moved_to.as_ref() == Some(host);
+            }
         } else if let Seen::PowerOn { host, .. } = &observation.seen {
             self.off.remove(host);
             self.on.insert(host.clone(), observation.at);
@@ -236,6 +278,9 @@ impl Promise for Recovered {
 
 impl Recovered {
     fn take(&mut self, event: &Event) {
+        if let Event::InstanceRegistered { instance, name, .. } = event {
+            self.names.insert(name.clone(), *instance);
+        }
         if let Event::InstanceRegistered { instance, host, .. }
         | Event::InstanceMoved { instance, to: host, .. }
         | Event::InstanceStarted { instance, host, .. } = event
@@ -244,6 +289,7 @@ impl Recovered {
             row.registered = true;
             row.holder = Some(host.clone());
             row.parked = None;
+            row.moved_to = None;
         }
         if let Event::MaintenanceStarted { host, .. } = event {
             self.maintained.insert(host.clone());
@@ -294,8 +340,10 @@ impl Recovered {
             if let Some(why) = unfounded {
                 return Err(format!("{id} is parked {why}"));
             }
-            let is_excused =
-                row.parked.is_some() || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));
+            let is_excused = row.ended_by_hand
+                || row.lost_on_its_way
+                || row.parked.is_some()
+                || row.holder.as_ref().is_some_and(|holder| self.is_unsettled(holder));
             if homes.is_empty() && !is_excused {
                 let holder = row.holder.as_ref().map_or("nobody", HostId::as_str);
                 return Err(format!("{id} runs nowhere in the end and is not parked; the log gives it to {holder}"));

@@ -14,7 +14,8 @@ use quorumfence_raft::Point;
 
 use crate::chance::Chance;
 use crate::fault::{
-    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Member, Place, Weather, Which,
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, Gear, Hands, HostBlow, HypervisorTrouble, Kept, Levels, Member, Place,
+    Weather, Which,
 };
 use crate::swarm::{Kind, Plan};
 use ambush::Ambush;
@@ -41,6 +42,10 @@ pub struct Sight {
     pub permitted: Vec<HostId>,
     /// Hosts on which an instance is being started.
     pub targets: Vec<HostId>,
+    /// Hosts that are up, as the log says.
+    pub up: Vec<HostId>,
+    /// Instances that run, and where.
+    pub homes: Vec<(String, HostId)>,
 }
 
 /// Chooses faults until it is told to stop.
@@ -116,6 +121,7 @@ impl Nemesis {
             Kind::Members => self.member(sight),
             Kind::Damage => self.damage(sight),
             Kind::People => self.person(sight),
+            Kind::Hands => self.hands(now, sight),
         };
         let Some((fault, end)) = blow else { return };
         if let Fault::Host(host, _) | Fault::Isolate(Place::Host(host)) = &fault {
@@ -320,7 +326,7 @@ impl Nemesis {
     fn person(&mut self, sight: &Sight) -> Option<Blowing> {
         let after = self.chance.time(Millis(500), Millis(15_000));
         let which = Which::One(controller(&mut self.chance, sight)?);
-        match self.chance.below(6) {
+        match self.chance.below(8) {
             0 => Some((Fault::Operator(Deed::Disarm), Some((after, Fault::Operator(Deed::Arm))))),
             1 => {
                 let host = host(&mut self.chance, sight)?;
@@ -330,10 +336,54 @@ impl Nemesis {
             2 => Some((Fault::Controller(which, Blow::Snapshot), None)),
             3 => Some((Fault::Controller(Which::Leader, Blow::HandOver), None)),
             4 => Some((Fault::Operator(Deed::Arm), None)),
+            5 => {
+                let (few, many) = *self.chance.pick(&SETTINGS)?;
+                Some((Fault::Operator(Deed::Set(few.into())), Some((after, Fault::Operator(Deed::Set(many.into()))))))
+            }
+            6 => {
+                let host = host(&mut self.chance, sight)?;
+                let other = self.chance.pick(&LEVELS).and_then(|words| Levels::read(words.iter().copied()).ok())?;
+                let usual = Levels(vec![vec![Gear::Bmc]]);
+                let end = Fault::Operator(Deed::Enrol(host.clone(), usual));
+                Some((Fault::Operator(Deed::Enrol(host, other)), Some((after, end))))
+            }
             _ => Some((Fault::Operator(Deed::ConfirmDead(host(&mut self.chance, sight)?)), None)),
         }
     }
+
+    /// Somebody moves an instance to a host that is up, or ends one. Often one of the two hosts, or the way to one of
+    /// them, breaks while it moves.
+    fn hands(&mut self, now: Millis, sight: &Sight) -> Option<Blowing> {
+        let (name, home) = self.chance.pick(&sight.homes)?.clone();
+        if self.chance.percent(20) {
+            return Some((Fault::Instance(name, Hands::End), None));
+        }
+        let others: Vec<&HostId> = sight.up.iter().filter(|other| **other != home).collect();
+        let to = (*self.chance.pick(&others)?).clone();
+        if self.chance.percent(50) {
+            let end = if self.chance.percent(50) { home } else { to.clone() };
+            let at = now + self.chance.time(Millis::ZERO, Millis(2500));
+            let after = at + self.chance.time(Millis(2000), Millis(15_000));
+            let place = Place::Host(end.clone());
+            match self.chance.below(4) {
+                0 => self.pending.push((at, Fault::Host(end, HostBlow::PowerCut))),
+                1 => self.pending.push((at, Fault::Host(end, HostBlow::Reboot))),
+                2 => {
+                    self.pending.push((at, Fault::Host(end, HostBlow::Stall(Point::AgentBeforeInventory, after - at))))
+                }
+                _ => self.pending.extend([(at, Fault::Isolate(place.clone())), (after, Fault::Rejoin(place))]),
+            }
+        }
+        Some((Fault::Instance(name, Hands::Move(to)), None))
+    }
 }
+
+/// Settings that a person turns down and up again. None of them is one that the court counts brakes by.
+const SETTINGS: [(&str, &str); 2] =
+    [("starts_per_host_max = 1", "starts_per_host_max = 4"), ("max_restart_attempts = 1", "max_restart_attempts = 3")];
+
+/// Levels that a person enrols for a while.
+const LEVELS: [&[&str]; 3] = [&["bmc", "pdu"], &["pdu"], &["bmc+pdu"]];
 
 /// A fault, and what ends it how much later.
 type Blowing = (Fault, Option<(Millis, Fault)>);

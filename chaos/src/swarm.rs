@@ -32,6 +32,19 @@ pub struct Shape {
     /// Whether whoever leads then does not reach that host's BMC any more, and others do.
     #[serde(default)]
     pub leader_is_blind: bool,
+    /// What happens to the agents' network once everything else is healed and has been calm for long.
+    #[serde(default)]
+    pub outage: Option<Outage>,
+}
+
+/// Who loses the network, and for how long. Everybody lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outage {
+    /// One host.
+    OneHost(Millis),
+    /// All hosts at once.
+    EveryHost(Millis),
 }
 
 /// Which settings a cluster is given.
@@ -84,11 +97,13 @@ pub enum Kind {
     Damage,
     /// People: arm, disarm, maintenance, confirmation; snapshots and a leader that hands over.
     People,
+    /// Instances that somebody moves or ends.
+    Hands,
 }
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Crashes,
         Self::Pauses,
         Self::Cuts,
@@ -102,6 +117,7 @@ impl Kind {
         Self::Members,
         Self::Damage,
         Self::People,
+        Self::Hands,
     ];
 }
 
@@ -132,6 +148,7 @@ impl Plan {
             snapshot_after: *chance.pick(&[40, 100, 400]).unwrap_or(&100),
             one_stays_off: chance.percent(40),
             leader_is_blind: false,
+            outage: None,
         };
         let mut kinds: Vec<Kind> = Kind::ALL.into_iter().filter(|_| chance.percent(55)).collect();
         // Without a host that fails there is nothing to fence, and nothing to break.
@@ -140,7 +157,17 @@ impl Plan {
         }
         let pause = chance.time(Millis(1000), Millis(3500));
         shape.leader_is_blind = chance.percent(50);
+        shape.outage = chance.percent(40).then(|| outage(&mut chance));
         Self { shape, kinds, pause, chaos: CHAOS }
+    }
+}
+
+/// About as long as the silence that condemns, or longer than an agent needs to call again.
+fn outage(chance: &mut Chance) -> Outage {
+    if chance.percent(50) {
+        Outage::OneHost(chance.time(Millis(200), Millis(5000)))
+    } else {
+        Outage::EveryHost(chance.time(Millis(500), Millis(12_000)))
     }
 }
 
@@ -204,6 +231,8 @@ mod tests {
             assert!(plans.iter().any(|plan| plan.shape.profile == profile));
         }
         assert!(plans.iter().any(|plan| plan.shape.one_stays_off && plan.shape.leader_is_blind));
+        assert!(plans.iter().any(|plan| matches!(plan.shape.outage, Some(Outage::OneHost(_)))));
+        assert!(plans.iter().any(|plan| matches!(plan.shape.outage, Some(Outage::EveryHost(_)))));
         assert!(plans.iter().any(|plan| plan.shape.drift.iter().any(|drift| *drift != 0)));
     }
 }

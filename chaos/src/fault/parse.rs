@@ -234,6 +234,7 @@ fn hands(words: &mut Words<'_>) -> Result<Hands, String> {
         "end" => Ok(Hands::End),
         "start" => host(words).map(Hands::Start),
         "migrate" => host(words).map(Hands::Migrate),
+        "move" => host(words).map(Hands::Move),
         other => Err(format!("'{other}' happens to no instance")),
     }
 }

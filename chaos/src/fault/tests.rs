@@ -1,7 +1,7 @@
 use super::*;
 
 /// One of each kind, as scripts write it.
-const ALL: [&str; 65] = [
+const ALL: [&str; 66] = [
     "controller 2 kill",
     "controller leader power-cut",
     "controller all power-cut",
@@ -63,6 +63,7 @@ const ALL: [&str; 65] = [
     "instance vm2a end",
     "instance vm2a start host3",
     "instance vm2a migrate host3",
+    "instance vm2a move host3",
     "explain host2",
     "weather loss 0% duplicate 0% delay 0s",
     "rejoin host host2",

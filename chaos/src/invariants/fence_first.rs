@@ -28,10 +28,12 @@ pub struct FenceFirst {
     hosts: BTreeMap<HostId, Host>,
     /// The open fences.
     fences: BTreeMap<Token, Fence>,
+    /// Where each instance runs in truth.
+    runs: BTreeMap<InstanceId, HostId>,
     /// The host that the log gives each instance to.
     homes: BTreeMap<InstanceId, Home>,
     /// The start orders whose end the log does not know.
-    open: BTreeMap<InstanceId, (Token, HostId)>,
+    open: BTreeMap<InstanceId, OpenOrder>,
     plans: BTreeMap<(InstanceId, Token), Target>,
     judged: u64,
 }
@@ -60,6 +62,15 @@ struct Home {
     since: LogIndex,
 }
 
+/// A start order.
+#[derive(Debug)]
+struct OpenOrder {
+    token: Token,
+    target: HostId,
+    /// Whether it was seen to have its effect.
+    has_started: bool,
+}
+
 #[derive(Debug)]
 struct Target {
     host: HostId,
@@ -77,6 +88,7 @@ impl Promise for FenceFirst {
         }
         if let Seen::PowerOff { host, .. } = &observation.seen {
             self.hosts.entry(host.clone()).or_default().off = true;
+            self.runs.retain(|_, home| home != host);
             self.fences.values_mut().filter(|fence| fence.host == *host).for_each(|fence| fence.off_since = true);
         } else if let Seen::PowerOn { host, boot } = &observation.seen {
             let host = self.hosts.entry(host.clone()).or_default();
@@ -84,8 +96,17 @@ impl Promise for FenceFirst {
                 host.boots.push(*boot);
             }
             host.off = false;
-        } else if let Seen::Started { instance, host, token: Some(token) } = &observation.seen {
+        } else if let Seen::Ended { instance, host } = &observation.seen {
+            if self.runs.get(instance) == Some(host) {
+                self.runs.remove(instance);
+            }
+        } else if let Seen::Started { instance, host, token } = &observation.seen {
+            self.runs.insert(*instance, host.clone());
+            let Some(token) = token else { return Ok(()) };
             self.judged += 1;
+            if let Some(open) = self.open.get_mut(instance).filter(|open| open.token == *token) {
+                open.has_started = true;
+            }
             self.start(*instance, host, *token)
                 .map_err(|why| format!("{instance} starts on {host} under token {token}, {why}"))?;
         }
@@ -116,11 +137,15 @@ impl FenceFirst {
             self.proof(host, *token, proof)
                 .map_err(|why| format!("{host} is taken for fenced at {} ({proof}), {why}", entry.index))?;
             self.hosts.entry(host.clone()).or_default().proven_at = Some(entry.index);
-            self.open.retain(|_, (_, target)| target != host);
+            self.open.retain(|_, open| open.target != *host);
         } else if let Event::InstanceRegistered { instance, host, .. } = event {
             self.give(entry, *instance, host);
         } else if let Event::InstanceMoved { instance, to, .. } = event {
             self.give(entry, *instance, to);
+            // What was started and has been moved since is not started again by the same order.
+            if self.open.get(instance).is_some_and(|open| open.has_started) {
+                self.open.remove(instance);
+            }
         } else if let Event::InstanceStarted { instance, host, token } = event {
             self.give(entry, *instance, host);
             self.close(*instance, *token);
@@ -131,7 +156,7 @@ impl FenceFirst {
             self.plan(*instance, from, host)
                 .and_then(|()| self.target(host, *boot))
                 .map_err(|why| format!("{instance} is ordered to {host} under token {token}, {why}"))?;
-            self.open.insert(*instance, (*token, host.clone()));
+            self.open.insert(*instance, OpenOrder { token: *token, target: host.clone(), has_started: false });
             self.plans.insert((*instance, *token), Target { host: host.clone(), boot: *boot });
         }
         Ok(())
@@ -142,7 +167,7 @@ impl FenceFirst {
     }
 
     fn close(&mut self, instance: InstanceId, token: Token) {
-        if self.open.get(&instance).is_some_and(|(open, _)| *open == token) {
+        if self.open.get(&instance).is_some_and(|open| open.token == token) {
             self.open.remove(&instance);
         }
     }
@@ -167,16 +192,22 @@ impl FenceFirst {
     }
 
     /// Rule 2. Both the home and the target of an order that nobody saw the end of may have a copy.
+    ///
+    /// A home that is given the instance after its proof, because it had died with it, is as dead as before; only there the
+    /// hardware is asked.
     fn plan(&self, instance: InstanceId, from: &HostId, to: &HostId) -> Result<(), String> {
         let unknown = Home { host: from.clone(), since: LogIndex(0) };
         let home = self.homes.get(&instance).unwrap_or(&unknown);
-        let proven_at = self.hosts.get(&home.host).and_then(|host| host.proven_at);
-        if proven_at.is_none_or(|proven_at| proven_at <= home.since) {
+        let row = self.hosts.get(&home.host);
+        let proven_at = row.and_then(|host| host.proven_at);
+        let died_with_it =
+            row.is_some_and(|host| host.proven_at > host.admitted_at) && !self.runs.contains_key(&instance);
+        if proven_at.is_none_or(|proven_at| proven_at <= home.since && !died_with_it) {
             return Err(format!("and its home {} was not proven dead since {}", home.host, home.since));
         }
         match self.open.get(&instance) {
-            Some((open, target)) if target != to => {
-                Err(format!("and its order to {target} under token {open} has neither ended nor been fenced"))
+            Some(OpenOrder { token, target, .. }) if target != to => {
+                Err(format!("and its order to {target} under token {token} has neither ended nor been fenced"))
             }
             Some(_) | None => Ok(()),
         }

@@ -21,11 +21,17 @@ const TOGETHER: Millis = Millis(100);
 /// How long after its network is back a host may need until it is heard.
 const RETURN: Millis = Millis(3000);
 
+/// What is left of a length of time on the fastest clock, in percent.
+const FAST_CLOCK_PERCENT: u64 = 95;
+
 /// What is known of the ways between hosts and controllers.
 #[derive(Debug, Default)]
 pub(super) struct Hearing {
     is_on_a_real_machine: bool,
     hosts: BTreeMap<HostId, Seat>,
+    /// How long a host is silent at least before it is condemned, from when it was cut off; nothing is known of it once
+    /// the settings have changed.
+    patience: Option<Millis>,
     /// What goes on and may keep anybody from being heard.
     troubles: BTreeSet<String>,
     /// When the last thing happened, or ends, that may keep anybody from being heard.
@@ -75,8 +81,13 @@ impl Hearing {
                 Err(_) => drop(self.troubles.insert(what.clone())),
             },
             Seen::Stopped { .. } | Seen::Running { .. } | Seen::Installed { .. } | Seen::Healed => self.disturb(at),
-            Seen::Opened { .. }
-            | Seen::OffTaken { .. }
+            Seen::Opened { settings, segment, .. } => {
+                let threshold = segment.check_interval.times(u64::from(segment.failure_threshold));
+                let silence = threshold.max(settings.suspect_after);
+                let patience = silence.0.saturating_sub(settings.heartbeat_interval.0);
+                self.patience = Some(Millis(patience / 100 * FAST_CLOCK_PERCENT));
+            }
+            Seen::OffTaken { .. }
             | Seen::Started { .. }
             | Seen::Ended { .. }
             | Seen::OffSent { .. }
@@ -96,6 +107,9 @@ impl Hearing {
             let seat = self.seat(host);
             (seat.admitted, seat.disturbed) = (Some(*boot), at);
         } else if let Event::VotersChanged { .. } | Event::SettingsChanged = event {
+            if *event == Event::SettingsChanged {
+                self.patience = None;
+            }
             self.disturb(at);
         } else if let Event::HostLost { host, .. } = event {
             return self.lost(host, at);
@@ -123,6 +137,9 @@ impl Hearing {
         let Some((cut, back)) = seat.cut else {
             return Err("although it lives and nothing kept it from being heard".into());
         };
+        if self.patience.is_some_and(|patience| at < cut + patience) {
+            return Err(format!("although it lives and was cut off for {} only", at - cut));
+        }
         if back.is_some_and(|back| back + CALM <= at) {
             return Err("although it lives and is back on the network for long".into());
         }
@@ -295,6 +312,19 @@ mod tests {
         acquits::<QuorumOnly>(&loses_a(fault(alone.clone(), "rejoin host a").at(34_000)));
         let later = fault(alone, "isolate host b").at(35_000);
         acquits::<QuorumOnly>(&loses_a(later));
+    }
+
+    #[test]
+    fn a_host_is_not_lost_before_its_time() {
+        let settings = quorumfence_machine::Settings::default();
+        let opened = Story::opened(settings, quorumfence_machine::Segment::default());
+        let admissions = HOSTS.iter().map(|(name, number)| admitted(name, *number)).collect();
+        let calm = opened.entry(3, vec![voters()]).entry(4, alive()).entry(5, admissions).at(30_000);
+        let cut = |after: u64| fault(calm.clone(), "isolate host a").at(30_000 + after);
+        convicts::<QuorumOnly>(&loses_a(cut(500)), "was cut off for 0.500 s only");
+        acquits::<QuorumOnly>(&loses_a(cut(30_000)));
+        let changed = calm.clone().entry(6, vec![Event::SettingsChanged]).at(60_000);
+        acquits::<QuorumOnly>(&loses_a(fault(changed, "isolate host a").at(60_500)));
     }
 
     #[test]

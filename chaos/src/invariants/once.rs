@@ -11,7 +11,8 @@ use crate::observation::{Observation, Seen};
 /// Judges S9 at each start under a token.
 ///
 /// The same order may start an instance again only where it ended by itself before the log heard that it ran, in the
-/// same boot of the same host: the leader does not know, asks again, and it is still one evacuation.
+/// same boot of the same host: the leader does not know, asks again, and it is still one evacuation. It may have asked again
+/// just before it heard.
 #[derive(Debug, Default)]
 pub struct Once {
     committed: Committed,
@@ -25,6 +26,8 @@ pub struct Once {
 struct Start {
     host: HostId,
     ended: bool,
+    /// Whether it ended before the log heard that it ran.
+    ended_unheard: bool,
     /// Whether the host lost its power since: the order is over with the boot that it was for.
     cut: bool,
 }
@@ -42,7 +45,10 @@ impl Promise for Once {
             self.start(*instance, host, *token)?;
         } else if let Seen::Ended { instance, host } = &observation.seen {
             let starts = self.starts.iter_mut().filter(|((of, _), start)| of == instance && start.host == *host);
-            starts.for_each(|(_, start)| start.ended = true);
+            for ((_, token), start) in starts {
+                start.ended = true;
+                start.ended_unheard |= self.open.get(instance) == Some(token);
+            }
         } else if let Seen::PowerOff { host, .. } = &observation.seen {
             self.starts.values_mut().filter(|start| start.host == *host).for_each(|start| start.cut = true);
         }
@@ -75,13 +81,15 @@ impl Once {
             return Err(format!("{instance} starts on {host} under token {token} while its order {open} is open"));
         }
         if let Some(before) = self.starts.get(&(instance, token)) {
-            let asked_again = before.ended && !before.cut && before.host == *host && open == Some(token);
+            let was_unheard = open == Some(token) || before.ended_unheard;
+            let asked_again = before.ended && !before.cut && before.host == *host && was_unheard;
             if !asked_again {
                 let first = &before.host;
                 return Err(format!("{instance} starts on {host} under token {token}, which started it on {first}"));
             }
         }
-        self.starts.insert((instance, token), Start { host: host.clone(), ended: false, cut: false });
+        self.starts
+            .insert((instance, token), Start { host: host.clone(), ended: false, ended_unheard: false, cut: false });
         Ok(())
     }
 }
@@ -113,6 +121,10 @@ mod tests {
     fn an_open_order_may_start_again_what_ended_by_itself() {
         let again = started().ended(1, "b").started(1, "b", Some(7));
         acquits::<Once>(&again);
+        let heard_late = started().ended(1, "b").entry(8, vec![runs(1, "b", 7)]);
+        acquits::<Once>(&heard_late.clone().started(1, "b", Some(7)));
+        let twice = heard_late.started(1, "b", Some(7)).ended(1, "b").started(1, "b", Some(7));
+        convicts::<Once>(&twice, "under token #7, which started it on b");
         convicts::<Once>(&again.started(1, "b", Some(7)), "under token #7, which started it on b");
     }
 

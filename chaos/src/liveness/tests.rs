@@ -61,6 +61,17 @@ fn a_host_that_loses_its_power_is_noticed() {
 }
 
 #[test]
+fn a_host_that_comes_back_is_admitted() {
+    let back = fenced_a().power_on("a", 2).at(20_000).seen(Seen::Healed);
+    let end = |story: Story| story.at(140_000).seen(Seen::Closed);
+    convicts::<Fenced>(&end(back.clone()), "a is back for long, and was not admitted");
+    acquits::<Fenced>(&back.clone().at(139_999).seen(Seen::Closed));
+    acquits::<Fenced>(&end(back.clone().entry(12, vec![admitted("a", 2)])));
+    acquits::<Fenced>(&end(back.power_off("a", Cause::Outside)));
+    acquits::<Fenced>(&end(fenced_a().at(20_000).seen(Seen::Healed)));
+}
+
+#[test]
 fn a_lost_host_that_a_brake_holds_waits_for_a_person() {
     let reason = || "drill".to_string();
     let brakes = [
@@ -106,6 +117,36 @@ fn an_instance_that_runs_nowhere_is_a_breach() {
     acquits::<Recovered>(&the_end(before().entry(3, vec![registered(2, "b")])));
     acquits::<Recovered>(&the_end(ordered.started(1, "b", Some(12))));
     acquits::<Recovered>(&the_end(fenced_a().entry(12, vec![parked(1, "a", 12)])));
+}
+
+#[test]
+fn what_other_hands_ended_need_not_return() {
+    let named = |name: &str| {
+        let row = Event::InstanceRegistered { instance: instance(1), name: name.into(), host: host("a") };
+        Story::new().entry(1, vec![admitted("a", 1), armed()]).entry(2, vec![row]).started(1, "a", None)
+    };
+    let end = |story: Story| story.at(9000).seen(Seen::Fault { what: "instance vm1 end".into() });
+    acquits::<Recovered>(&the_end(end(named("vm1")).ended(1, "a")));
+    let why = "runs nowhere in the end";
+    convicts::<Recovered>(&the_end(end(named("vm2")).ended(1, "a")), why);
+    convicts::<Recovered>(&the_end(end(named("vm1")).at(9001).ended(1, "a")), why);
+    let again = end(named("vm1")).ended(1, "a").started(1, "a", None);
+    convicts::<Recovered>(&the_end(again.at(10_000).ended(1, "a")), why);
+}
+
+#[test]
+fn what_was_moved_to_a_host_that_died_before_the_log_knew_need_not_return() {
+    let fence_b = |story: Story| {
+        let story = story.at(15_000).power_off("b", Cause::Outside).entry(20, vec![lost("b")]);
+        the_end(story.entry(21, vec![decided("b", 21)]).entry(22, vec![fenced("b", 21, off_proof())]))
+    };
+    let moved = before().at(9000).ended(1, "a").started(1, "b", None);
+    acquits::<Recovered>(&fence_b(moved.clone()));
+    let known = Event::InstanceMoved { instance: instance(1), from: host("a"), to: host("b") };
+    let why = "runs nowhere in the end and is not parked; the log gives it to b";
+    convicts::<Recovered>(&fence_b(moved.clone().entry(12, vec![known])), why);
+    let back = moved.ended(1, "b").started(1, "a", None).at(12_000).ended(1, "a");
+    convicts::<Recovered>(&fence_b(back), "runs nowhere in the end and is not parked; the log gives it to a");
 }
 
 #[test]

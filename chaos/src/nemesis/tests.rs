@@ -14,6 +14,8 @@ fn sight() -> Sight {
         fenced: vec![name(4)],
         permitted: Vec::new(),
         targets: Vec::new(),
+        up: (1..=3).map(name).collect(),
+        homes: vec![("vm1a".into(), name(1)), ("vm4a".into(), name(4))],
     }
 }
 

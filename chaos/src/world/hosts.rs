@@ -261,6 +261,9 @@ impl World {
             permitted: Vec::new(),
             targets: self.ledger.open.values().flatten().cloned().collect(),
             hosts,
+            // Nobody moves instances here.
+            up: Vec::new(),
+            homes: Vec::new(),
         })
     }
 

@@ -235,6 +235,9 @@ impl Processes {
             // Nobody outside sees a permit; a fence that runs is close enough.
             permitted: Vec::new(),
             targets,
+            // Nobody moves instances here: how far the log has come is told too late.
+            up: Vec::new(),
+            homes: Vec::new(),
         }
     }
 

@@ -5,6 +5,7 @@ mod controllers;
 pub mod disk;
 pub mod environment;
 mod guilt;
+mod hands;
 mod hosts;
 mod inflict;
 mod members;
@@ -34,10 +35,11 @@ use crate::nemesis::Sight;
 use crate::observation::Seen;
 use asides::Asides;
 use controllers::{Seat, address};
+pub(super) use hands::lay_hands;
 pub(super) use hosts::{INSTANCES, described, first_boot, next_boot};
 use hosts::{Seated, stands};
 pub use hosts::{host, instance};
-pub(super) use inflict::{bmc as bmc_mode, hypervisor as hypervisor_mode, lay_hands};
+pub(super) use inflict::{bmc as bmc_mode, hypervisor as hypervisor_mode};
 use network::{Ether, NetworkEvent, Place, wait_until};
 pub(super) use play::due;
 pub use play::{Ended, Run, play, play_guilty};
@@ -63,6 +65,7 @@ pub struct Sim {
     rates: BTreeMap<ControllerId, Rate>,
     /// What other hands may start and move, by name.
     domains: BTreeMap<String, Domain>,
+    moves: hands::Moves,
     asides: Asides,
     /// How often a task stood at each point, on nodes that are no more.
     stood: BTreeMap<Point, u64>,
@@ -118,6 +121,7 @@ impl Sim {
             members: members::Members::default(),
             rates: BTreeMap::new(),
             domains: BTreeMap::new(),
+            moves: hands::Moves::new(),
             asides: Asides::default(),
             stood: BTreeMap::new(),
             operator: Person { name: "chaos", reason: "chaos" },
@@ -258,7 +262,7 @@ impl Sim {
 
     /// Returns what the nemesis may see.
     fn sight(&self) -> Sight {
-        let (mut fenced, mut permitted, mut targets) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut fenced, mut permitted, mut targets, mut up) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
         let leader = self.leader();
         if let Some(id) = leader.or_else(|| self.ids().first().copied()) {
             self.read(id, |state| {
@@ -268,6 +272,7 @@ impl Sim {
                 };
                 permitted.extend(state.fences().filter(open).map(|fence| fence.host.clone()));
                 targets.extend(state.instances().filter_map(hosts::target));
+                up.extend(state.hosts().filter(|row| row.up_boot().is_some()).map(|row| row.id.clone()));
             });
         }
         let all = self.hosts.keys();
@@ -280,6 +285,8 @@ impl Sim {
             fenced,
             permitted,
             targets,
+            up,
+            homes: self.homes(),
         }
     }
 

@@ -107,6 +107,20 @@ fn the_target_of_an_open_order_may_have_a_copy_too() {
 }
 
 #[test]
+fn an_order_ends_when_what_it_started_was_moved() {
+    let moved = || Event::InstanceMoved { instance: instance(1), from: host("a"), to: host("c") };
+    let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
+    let dies = |story: Story| {
+        let story = story.entry(14, vec![decided("c", 14)]).power_off("c", Cause::Bmc);
+        story.entry(15, vec![fenced("c", 14, off_proof())]).entry(16, vec![planned(1, "c", "d", 16)])
+    };
+    let started = ordered.clone().started(1, "b", Some(12)).ended(1, "b").started(1, "c", None);
+    acquits::<FenceFirst>(&dies(started.entry(13, vec![moved()])));
+    let never = ordered.started(1, "c", None).entry(13, vec![moved()]);
+    convicts::<FenceFirst>(&dies(never), "its order to b under token #12 has neither ended nor been fenced");
+}
+
+#[test]
 fn a_start_obeys_its_plan() {
     let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
     convicts::<FenceFirst>(&before().started(1, "b", Some(12)), "which no committed recovery ordered");

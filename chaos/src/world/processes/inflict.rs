@@ -9,7 +9,7 @@ use quorumfence_machine::{ControllerId, HostId};
 use super::Processes;
 use super::controllers::stall;
 use super::found::words;
-use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, Gear, HostBlow, Levels, Weather, Which};
+use crate::fault::{Blow, BmcTrouble, Deed, DiskTrouble, Fault, Gear, Hands, HostBlow, Levels, Weather, Which};
 use crate::observation::Seen;
 use crate::world::sim::{bmc_mode, hypervisor_mode, lay_hands};
 
@@ -21,6 +21,7 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
             Err("nobody outside can tell which byte of RocksDB's files holds what; the disk's own tests flip them")
         }
         Fault::Operator(Deed::Enrol(_, levels)) => drives(levels),
+        Fault::Instance(_, Hands::Move(_)) => Err("nobody outside is told in time what the log lists"),
         Fault::Controller(
             _,
             Blow::Kill | Blow::PowerCut | Blow::Start | Blow::Pause(_) | Blow::HandOver | Blow::Stall(..) | Blow::Wipe,
@@ -36,7 +37,7 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
         | Fault::Hypervisor(..)
         | Fault::WallClock(..)
         | Fault::Member(_)
-        | Fault::Instance(..)
+        | Fault::Instance(_, Hands::End | Hands::Start(_) | Hands::Migrate(_))
         | Fault::Explain(_)
         | Fault::Operator(
             Deed::Arm

@@ -108,6 +108,7 @@ mod tests {
             fenced,
             permitted,
             targets,
+            ..Sight::default()
         };
         let mut done: BTreeSet<String> = ["heal".into(), "controller hand-over".into()].into();
         for seed in 0..200 {

@@ -75,10 +75,8 @@ impl Sim {
     pub(super) async fn add_machine(&mut self, machine: &Machine) -> anyhow::Result<()> {
         let mut domains = Vec::new();
         for vm in &machine.instances {
-            let id = InstanceId([INSTANCES + u8::try_from(self.domains.len())?; 16]);
-            let domain = described(id, vm);
-            self.domains.insert(vm.name.clone(), domain.clone());
-            domains.push(domain);
+            let id = InstanceId([INSTANCES + u8::try_from(self.domains.len() + domains.len())?; 16]);
+            domains.push(described(id, vm));
         }
         self.seat_host(machine.number, domains, machine.levels.as_ref(), machine.memory_mib).await
     }
@@ -93,6 +91,7 @@ impl Sim {
         let (host, boot) = (host(number), first_boot(number));
         self.laboratory().add_host(host.clone(), SystemUuid([number; 16]), boot);
         for domain in domains {
+            self.domains.insert(domain.name.clone(), domain.clone());
             self.laboratory().seed_instance(&host, domain);
         }
         self.join(host.as_str(), Role::Agent, Joiner::Agent { host: host.clone() }).await?;
@@ -111,6 +110,7 @@ impl Sim {
     /// Lets agents follow their hosts: none without power, and a new one in each boot.
     pub(super) fn tend(&mut self) {
         self.tend_members();
+        self.tend_moves();
         let changed: Vec<(HostId, Option<BootId>)> = self
             .hosts
             .iter()
@@ -134,11 +134,14 @@ impl Sim {
         }
     }
 
-    /// Names the present controllers to agents that know none of them any more, as a person would in their configuration.
+    /// Names the present members to agents that know none of them any more, as a person would in their configuration. A
+    /// controller that is no member tells an agent nothing.
     pub(super) fn guide_agents(&mut self) {
+        let leader = self.leader().and_then(|id| self.ether.station(id));
+        let Some(members) = leader.map(|leader| leader.replica.applied_members().peers) else { return };
         let is_lost = |seated: &Seated| {
             let known = seated.known.lock().unwrap_or_else(PoisonError::into_inner);
-            let is_there = |peer: &Peer| self.seats.contains_key(&peer.id);
+            let is_there = |peer: &Peer| members.iter().any(|member| member.id == peer.id);
             known.as_ref().is_some_and(|known| !known.peers.iter().any(is_there))
         };
         let lost: Vec<HostId> =
@@ -147,7 +150,7 @@ impl Sim {
             if let Some(seated) = self.hosts.get(&host)
                 && let Some(known) = &mut *seated.known.lock().unwrap_or_else(PoisonError::into_inner)
             {
-                known.peers = self.seats.keys().map(|id| Peer { id: *id, address: address(*id) }).collect();
+                known.peers.clone_from(&members);
             }
             self.restart_agent(&host);
         }

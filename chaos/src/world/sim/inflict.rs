@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use futures_util::FutureExt;
-use quorumfence_drivers::lab::{BmcMode, HypervisorMode, Laboratory};
-use quorumfence_drivers::order::{Domain, Hypervisor};
+use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
 use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State};
 use quorumfence_raft::{Expect, Point};
 use quorumfence_storage::Column;
@@ -15,7 +13,7 @@ use super::network::{Place as Spot, Weather as Sky};
 use super::workload::hand_over;
 use super::{Person, Sim};
 use crate::fault::{
-    Blow, BmcTrouble, Deed, DiskTrouble, Fault, Hands, HostBlow, HypervisorTrouble, Kept, Place, Weather, Which,
+    Blow, BmcTrouble, Deed, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Kept, Place, Weather, Which,
 };
 use crate::observation::Seen;
 use crate::story;
@@ -43,9 +41,7 @@ impl Sim {
             Fault::Bmc(host, BmcTrouble::Stale) if !self.laboratory().is_on(host) => {}
             Fault::Bmc(host, trouble) => self.laboratory().set_bmc(host, bmc(*trouble)),
             Fault::Hypervisor(host, trouble) => self.laboratory().set_hypervisor(host, hypervisor(*trouble)),
-            Fault::Instance(name, hands) => {
-                self.domains.get(name).into_iter().for_each(|domain| lay_hands(self.laboratory(), domain, hands));
-            }
+            Fault::Instance(name, hands) => self.lay_hands_on(name, hands),
             Fault::Operator(deed) => self.act(deed),
             Fault::Member(change) => self.change_members(*change),
             Fault::Explain(host) => self.explain(host),
@@ -180,25 +176,6 @@ impl Sim {
             self.start(id, Expect::Existing);
         }
         self.heal_members();
-    }
-}
-
-/// Does what somebody with a shell on the hosts does. Who moves an instance stops it first.
-pub(in crate::world) fn lay_hands(laboratory: &Laboratory, domain: &Domain, hands: &Hands) {
-    let instance = domain.instance;
-    let end = || {
-        let hosts = laboratory.runs_on(instance);
-        let stop = |host| laboratory.hypervisor(host).stop(instance, Duration::ZERO).now_or_never();
-        // A hypervisor that hangs stops nothing; one that loses its answer does.
-        hosts.iter().filter_map(stop).count() == hosts.len() || laboratory.runs_on(instance).is_empty()
-    };
-    match hands {
-        Hands::Start(host) => laboratory.seed_instance(host, domain.clone()),
-        Hands::Migrate(host) if end() => laboratory.seed_instance(host, domain.clone()),
-        Hands::Migrate(_) => {}
-        Hands::End => {
-            end();
-        }
     }
 }
 

@@ -17,7 +17,7 @@ use crate::journal::Journal;
 use crate::nemesis::Nemesis;
 use crate::observation::{Observation, Seen};
 use crate::script::{Action, Script};
-use crate::swarm::{LastBlow, Plan, Shape};
+use crate::swarm::{LastBlow, Outage, Plan, Shape};
 use crate::verdict::Broken;
 
 /// Between two looks of the nemesis.
@@ -34,6 +34,9 @@ const POWER_ON_AFTER: Millis = Millis(5000);
 
 /// This long after everything is healed every controller has seen every host.
 const SEEN_AFTER: Millis = Millis(20_000);
+
+/// Nothing may be disturbed for this long before an outage, so that what is lost in it is lost for nothing else.
+const CALM: Millis = Millis(22_000);
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,7 +110,7 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         let script = sim.chaos(&what).await;
         clients.send_home();
         if sim.record.broken().is_none() {
-            sim.converge(&clients, what.shape.last()).await;
+            sim.converge(&clients, what.shape.outage, what.shape.last()).await;
         }
         let simulated = sim.laboratory().now();
         let (history, judged) = sim.record.close();
@@ -165,9 +168,10 @@ impl Sim {
         }
     }
 
-    /// Heals everything, does what operators do, and waits until all is well or patience ends. When there is one more
-    /// blow to come, it comes then, and all is well again when that host is fenced and nothing of it waits.
-    pub(super) async fn converge(&mut self, clients: &Clients, last: LastBlow) {
+    /// Heals everything, does what operators do, and waits until all is well or patience ends. When there is an outage
+    /// or one more blow to come, it comes then, and all is well again when a host that stays off is fenced and nothing of
+    /// it waits.
+    pub(super) async fn converge(&mut self, clients: &Clients, mut outage: Option<Outage>, last: LastBlow) {
         self.inflict(&Fault::Heal);
         self.record.see(Seen::Healed);
         let healed = self.laboratory().now();
@@ -193,6 +197,10 @@ impl Sim {
             self.open_brakes().await;
             self.guide_agents();
             if clients.are_gone() && self.is_well(stays_off.as_ref()) {
+                if let Some(outage) = outage.take() {
+                    self.suffer(outage).await;
+                    continue;
+                }
                 if last == LastBlow::None || stays_off.is_some() {
                     break;
                 }
@@ -203,12 +211,45 @@ impl Sim {
         sleep(QUIET).await;
     }
 
+    /// Hosts lose the network for a while, after a calm, and nobody should take long to hear them again.
+    async fn suffer(&mut self, outage: Outage) {
+        self.wait(CALM).await;
+        let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
+        let (silent, time) = match outage {
+            Outage::OneHost(time) => (self.chance.pick(&hosts).cloned().into_iter().collect(), time),
+            Outage::EveryHost(time) => (hosts, time),
+        };
+        for host in &silent {
+            self.inflict(&Fault::Isolate(Place::Host(host.clone())));
+        }
+        self.wait(time).await;
+        for host in silent {
+            self.inflict(&Fault::Rejoin(Place::Host(host)));
+        }
+    }
+
+    async fn wait(&mut self, time: Millis) {
+        let until = self.laboratory().now() + time;
+        while self.laboratory().now() < until {
+            self.tend();
+            sleep(TICK).await;
+        }
+    }
+
     /// One host loses its power, once every controller has had the time to see it. A blind leader loses its line to the
     /// BMC at the same moment.
     fn lose_one(&mut self, since_healed: Millis, last: LastBlow) -> Option<Dark> {
         let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
         let host = self.chance.pick(&hosts).filter(|_| since_healed >= SEEN_AFTER)?.clone();
-        let blind = self.leader().filter(|_| last == LastBlow::HostAndLeadersLine);
+        // Another level, which a person enrolled meanwhile, would do without that line.
+        let has_bmc_only = |state: &State| {
+            let levels = state.host(&host).and_then(|row| row.enrolment.as_ref()).map(|enrolment| &enrolment.levels);
+            levels.is_some_and(|levels| {
+                levels.iter().flat_map(|level| &level.devices).all(|device| device.address.starts_with("bmc"))
+            })
+        };
+        let leader = self.leader().filter(|leader| self.read(*leader, has_bmc_only).unwrap_or(false));
+        let blind = leader.filter(|_| last == LastBlow::HostAndLeadersLine);
         if let Some(leader) = blind {
             self.inflict(&Fault::Cut { from: Place::Controller(leader), to: Place::Bmc(host.clone()) });
         }

@@ -61,7 +61,7 @@ pub fn tell(scene: &Scene, script: &Script, ending: Ending) -> anyhow::Result<To
         clients.send_home();
         if sim.record.broken().is_none() {
             match ending {
-                Ending::Heal(_) => sim.converge(&clients, LastBlow::None).await,
+                Ending::Heal(_) => sim.converge(&clients, None, LastBlow::None).await,
                 Ending::End(_) => {}
             }
         }
