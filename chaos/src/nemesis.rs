@@ -351,13 +351,10 @@ impl Nemesis {
         }
     }
 
-    /// Somebody moves an instance to a host that is up, or ends one. Often one of the two hosts, or the way to one of
+    /// Somebody moves an instance to a host that is up. Often one of the two hosts, or the way to one of
     /// them, breaks while it moves.
     fn hands(&mut self, now: Millis, sight: &Sight) -> Option<Blowing> {
         let (name, home) = self.chance.pick(&sight.homes)?.clone();
-        if self.chance.percent(20) {
-            return Some((Fault::Instance(name, Hands::End), None));
-        }
         let others: Vec<&HostId> = sight.up.iter().filter(|other| **other != home).collect();
         let to = (*self.chance.pick(&others)?).clone();
         if self.chance.percent(50) {
