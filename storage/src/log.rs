@@ -67,12 +67,15 @@ pub struct DurableLog<C: RaftTypeConfig, K, E> {
 }
 
 impl<C: RaftTypeConfig, K: Kv, E: EntryCodec<C>> DurableLog<C, K, E> {
-    /// Returns whether the log holds this entry, once what it holds of it is durable; false also when the log is closed.
+    /// Returns whether the log holds this entry, or ends with it after a purge, once that is durable; false also when the log
+    /// is closed.
     pub async fn holds(&self, id: &LogIdOf<C>) -> Result<bool, Error> {
         let Some(shared) = self.shared.upgrade() else { return Ok(false) };
-        let held = shared.read::<E>(id.index(), id.index() + 1, 1)?;
-        if held.first().is_none_or(|entry| entry.log_id() != *id) {
-            return Ok(false);
+        if !shared.has_purged_last(id) {
+            let held = shared.read::<E>(id.index(), id.index() + 1, 1)?;
+            if held.first().is_none_or(|entry| entry.log_id() != *id) {
+                return Ok(false);
+            }
         }
         shared.store.sync().await?;
         Ok(true)

@@ -106,6 +106,12 @@ impl<C: RaftTypeConfig, K: Kv> Shared<C, K> {
         Ok(())
     }
 
+    /// Returns whether this entry is the last that was purged: what it did is in the records.
+    pub(super) fn has_purged_last(&self, id: &LogIdOf<C>) -> bool {
+        let borders = self.borders.read().unwrap_or_else(PoisonError::into_inner);
+        borders.purged.as_ref() == Some(id)
+    }
+
     /// Deletes all entries up to and with `upto`, and notes it in the same batch.
     pub(super) fn purge<E: EntryCodec<C>>(&self, upto: LogIdOf<C>) -> Result<(), Error> {
         let mut borders = self.borders.write().unwrap_or_else(PoisonError::into_inner);

@@ -83,6 +83,19 @@ async fn an_entry_is_held_once_it_is_durable() {
 }
 
 #[tokio::test]
+async fn a_log_that_begins_behind_a_snapshot_holds_its_last_entry() {
+    let folder = tempfile::tempdir().unwrap();
+    let (disk, mut log, _records) = slow_log(folder.path(), Fatal::new(|_| {})).await;
+    let durable = log.durable();
+    log.purge(log_id(2, 100)).await.unwrap();
+    disk.permits.add_permits(1);
+    assert!(durable.holds(&log_id(2, 100)).await.unwrap());
+    assert!(!durable.holds(&log_id(1, 100)).await.unwrap(), "another entry stood there");
+    assert!(!durable.holds(&log_id(2, 101)).await.unwrap());
+    assert_eq!(disk.syncs.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
 async fn a_vote_is_saved_only_when_it_is_durable() {
     let folder = tempfile::tempdir().unwrap();
     let (disk, mut log, _records) = slow_log(folder.path(), Fatal::new(|_| {})).await;
