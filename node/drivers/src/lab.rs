@@ -76,8 +76,8 @@ impl Laboratory {
         homes.iter().for_each(|host| self.world().stop(host, instance));
     }
 
-    /// Begins to move an instance to another host while it runs, if both hypervisors obey. A copy that does not run yet is listed there, until the
-    /// move is finished or given up, or either host loses its power.
+    /// Begins to move an instance to another host while it runs, if both hypervisors obey. Its copy there is listed as
+    /// moving until the move is finished or given up, or either host loses its power.
     pub fn begin_move(&self, instance: InstanceId, to: &HostId) {
         self.world().begin_move(instance, to);
     }

@@ -229,6 +229,19 @@ async fn a_late_start_that_is_ordered_twice_happens_once() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_being_started_is_not_refused() {
+    let laboratory = laboratory();
+    laboratory.set_hypervisor(&host(), HypervisorMode::Late(Duration::from_secs(9)));
+    let hypervisor = laboratory.hypervisor(&host());
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Unknown(Doubt::Timeout));
+    laboratory.set_hypervisor(&host(), HypervisorMode::Fails);
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Unknown(Doubt::Ambiguous));
+    laboratory.cut_power(&host());
+    laboratory.restore_power(&host(), BootId([2; 16]));
+    assert_eq!(hypervisor.start(start_order(), DEADLINE).await, Outcome::Refused(Refusal::Hypervisor));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_late_stop_takes_effect_though_nobody_waits() {
     let laboratory = laboratory();
     let hypervisor = laboratory.hypervisor(&host());

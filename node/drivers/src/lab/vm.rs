@@ -46,6 +46,10 @@ impl Hypervisor for LaboratoryHypervisor {
         let (after, is_answered) = match self.mode() {
             None | Some(HypervisorMode::Hangs) => return self.silence(deadline).await,
             Some(HypervisorMode::Fails) if self.runs(instance) => return Outcome::Observed(InstanceState::Running),
+            // As libvirt says that a domain is being started already.
+            Some(HypervisorMode::Fails) if self.laboratory.world().is_being_started(instance, &self.host) => {
+                return Outcome::Unknown(Doubt::Ambiguous);
+            }
             Some(HypervisorMode::Fails) => return Outcome::Refused(Refusal::Hypervisor),
             Some(HypervisorMode::Works) => (pace, true),
             Some(HypervisorMode::LosesAnswer) => (pace, false),

@@ -46,7 +46,7 @@ struct Machine {
     power_then: Power,
     hypervisor: HypervisorMode,
     running: BTreeMap<InstanceId, Domain>,
-    /// Copies that live migrations are bringing here. They do not run, and a list cannot tell them from what does.
+    /// Copies that live migrations are bringing here. They do not run, and are listed as moving.
     incoming: BTreeMap<InstanceId, Domain>,
     changes: watch::Sender<u64>,
 }
@@ -182,6 +182,15 @@ impl World {
             self.schedule(after, order);
         }
         true
+    }
+
+    /// Returns whether a host has yet to carry out an order to start an instance in its present boot.
+    pub(super) fn is_being_started(&self, id: InstanceId, at: &HostId) -> bool {
+        let present = self.boot(at);
+        self.due.values().any(|due| {
+            matches!(due, Due::Start { host, boot, domain, .. }
+                if host == at && Some(*boot) == present && domain.instance == id)
+        })
     }
 
     /// Takes an order to stop an instance. A host without power has stopped it already.
