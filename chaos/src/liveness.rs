@@ -183,13 +183,15 @@ impl Fenced {
 /// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
 /// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
 /// where it is. Want of room is the one excuse that is taken at the product's word. Nobody owes the return of what other
-/// hands ended, or moved to a host that died before the log gave it to that host: nothing says where it went.
+/// hands ended, or moved to a host that died before it had listed it (nothing says where it went), before it was admitted, or while its old host was lost.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
     fleet: Fleet,
     instances: BTreeMap<InstanceId, Instance>,
     off: BTreeSet<HostId>,
+    /// Hosts that lost their power and were not admitted since, each with the boot that it came back in.
+    quarantined: BTreeMap<HostId, Option<BootId>>,
     /// Since when each host has power, as far as it was heard of.
     on: BTreeMap<HostId, Millis>,
     maintained: BTreeSet<HostId>,
@@ -211,7 +213,7 @@ struct Instance {
     parked: Option<Parking>,
     /// Whether other hands ended it.
     ended_by_hand: bool,
-    /// The host that other hands moved it to, as long as the log does not give it to that host.
+    /// The host that other hands moved it to, as long as the log does not say that it is there.
     moved_to: Option<HostId>,
     /// Whether it was lost with that host.
     lost_on_its_way: bool,
@@ -231,7 +233,10 @@ impl Promise for Recovered {
             for event in entry.events {
                 self.fleet.take(&entry, event);
                 self.take(event);
-                if let Event::HostAdmitted { host, .. } = event {
+                if let Event::HostAdmitted { host, boot } = event {
+                    if self.quarantined.get(host) == Some(&Some(*boot)) {
+                        self.quarantined.remove(host);
+                    }
                     self.on.entry(host.clone()).or_insert(entry.at);
                 }
             }
@@ -255,13 +260,15 @@ impl Promise for Recovered {
             }
         } else if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone());
+            self.quarantined.insert(host.clone(), None);
             self.on.remove(host);
             for row in self.instances.values_mut() {
                 row.runs_on.remove(host);
                 row.lost_on_its_way |= row.moved_to.as_ref() == Some(host);
             }
-        } else if let Seen::PowerOn { host, .. } = &observation.seen {
+        } else if let Seen::PowerOn { host, boot } = &observation.seen {
             self.off.remove(host);
+            self.quarantined.insert(host.clone(), Some(*boot));
             self.on.insert(host.clone(), observation.at);
         } else if observation.seen == Seen::Healed {
             self.healed = Some(observation.at);
@@ -289,7 +296,16 @@ impl Recovered {
             row.registered = true;
             row.holder = Some(host.clone());
             row.parked = None;
-            row.moved_to = None;
+            row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host);
+        }
+        if let Event::InstanceStray { instance, host, .. } = event {
+            // It is said where it went. What a host runs that is not admitted is nobody's, and while nobody hears its old
+            // host, nobody knows that it left.
+            let row = self.instances.entry(*instance).or_default();
+            let old_is_heard =
+                row.holder.as_ref().is_some_and(|holder| matches!(self.fleet.standing(holder), Standing::Up));
+            let is_said = old_is_heard && !self.quarantined.contains_key(host);
+            row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host || !is_said);
         }
         if let Event::MaintenanceStarted { host, .. } = event {
             self.maintained.insert(host.clone());

@@ -40,7 +40,24 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let ended = match Arguments::parse().verb {
+    let verb = Arguments::parse().verb;
+    match std::panic::catch_unwind(|| run(verb)) {
+        Ok(Ok(code)) => code,
+        Ok(Err(error)) => {
+            tell(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+        Err(_) => {
+            for panic in cli::case::panics() {
+                tell(&format!("error: the harness itself {panic}"));
+            }
+            ExitCode::from(101)
+        }
+    }
+}
+
+fn run(verb: Verb) -> anyhow::Result<ExitCode> {
+    match verb {
         Verb::Sim(args) => cli::sweep::run(&args),
         Verb::Run(args) => cli::run::run(&args),
         Verb::Replay(args) => cli::replay::run(&args),
@@ -51,13 +68,10 @@ fn main() -> ExitCode {
         Verb::Report(args) => cli::report::run(&args),
         Verb::Mutants(args) => cli::mutants::run(&args),
         Verb::Canary(args) => cli::canary::run(&args),
-    };
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
-            // A standard error that went away changes nothing about the exit code.
-            drop(writeln!(io::stderr(), "error: {error:#}"));
-            ExitCode::from(2)
-        }
     }
+}
+
+/// A standard error that went away changes nothing about the exit code.
+fn tell(what: &str) {
+    drop(writeln!(io::stderr(), "{what}"));
 }

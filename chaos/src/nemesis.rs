@@ -42,7 +42,7 @@ pub struct Sight {
     pub permitted: Vec<HostId>,
     /// Hosts on which an instance is being started.
     pub targets: Vec<HostId>,
-    /// Hosts that are up, as the log says.
+    /// Hosts whose present boot the log knows, admitted or not.
     pub up: Vec<HostId>,
     /// Instances that run, and where.
     pub homes: Vec<(String, HostId)>,
@@ -351,10 +351,13 @@ impl Nemesis {
         }
     }
 
-    /// Somebody moves an instance to a host that is up. Often one of the two hosts, or the way to one of
+    /// Somebody moves an instance to a host that runs, or ends one. Often one of the two hosts, or the way to one of
     /// them, breaks while it moves.
     fn hands(&mut self, now: Millis, sight: &Sight) -> Option<Blowing> {
         let (name, home) = self.chance.pick(&sight.homes)?.clone();
+        if self.chance.percent(20) {
+            return Some((Fault::Instance(name, Hands::End), None));
+        }
         let others: Vec<&HostId> = sight.up.iter().filter(|other| **other != home).collect();
         let to = (*self.chance.pick(&others)?).clone();
         if self.chance.percent(50) {

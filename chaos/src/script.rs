@@ -1,10 +1,14 @@
 //! Scripts: which fault happens when. A story is a script that somebody wrote; a run of the nemesis leaves one behind.
 
+mod cast;
+
 use std::fmt;
 use std::str::FromStr;
 
 use quorumfence_machine::Millis;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use cast::Cast;
 
 use crate::fault::{self, Fault, Time};
 

@@ -156,6 +156,9 @@ impl Story {
         if script.actions.last().is_some_and(|last| last.at > ending.at()) {
             return Err(wrong("script.txt", "it ends before its last action".into()));
         }
+        if let Some(stranger) = scene.cast().stranger(&script) {
+            return Err(wrong("script.txt", stranger));
+        }
         let names: Vec<&str> = place.iter().rev().take(2).filter_map(|part| part.to_str()).collect();
         let name = names.into_iter().rev().collect::<Vec<_>>().join("/");
         let expect = fs::read_to_string(place.join("log.expect")).ok();

@@ -97,7 +97,7 @@ pub enum Kind {
     Damage,
     /// People: arm, disarm, maintenance, confirmation; snapshots and a leader that hands over.
     People,
-    /// Instances that somebody moves.
+    /// Instances that somebody moves or ends.
     Hands,
 }
 

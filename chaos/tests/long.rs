@@ -25,7 +25,8 @@ fn ten_minutes_of_processes_under_a_fresh_seed_keep_every_promise() {
     if !held {
         // What the processes wrote is the evidence.
         let kept = place.keep();
-        panic!("{again}\nevidence: {}\n{said}\n{}", kept.display(), String::from_utf8_lossy(&ran.stderr));
+        let error = String::from_utf8_lossy(&ran.stderr);
+        panic!("{again}\nevidence: {}\n{}\n{said}\n{error}", kept.display(), ran.status);
     }
     let report: Value = serde_json::from_str(said.lines().next().unwrap()).unwrap();
     for promise in ["S1", "S2", "S3", "S4", "S5", "S6", "S7", "S8", "S9", "L1", "L2", "L3"] {

@@ -240,7 +240,7 @@ impl<E: AgentEnvironment> Shared<E> {
             match output {
                 Output::AskHolder { instance } => {
                     if self.jobs.try_send(Job::Ask { instance }).is_err() {
-                        self.handle(Input::Holder { instance, holder: Outcome::Unknown(Doubt::Busy) });
+                        self.handle(Input::Holder { instance, holding: Outcome::Unknown(Doubt::Busy) });
                     }
                 }
                 Output::Carry { order } => {

@@ -21,13 +21,13 @@ use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_util::{FutureExt, Stream};
 use quorumfence_machine::{
-    EventRecord, Holder, HostId, InstanceId, Millis, Order, Outcome, Power, Report, Token, WallMillis,
+    EventRecord, Holder, Holding, HostId, InstanceId, Millis, Order, Outcome, Power, Report, Token, WallMillis,
 };
 use quorumfence_raft::{Clock, ReadError, Replica, Runtime};
 use tokio::sync::{Notify, watch};
 
 pub(crate) use self::board::{Board, Question};
-pub(crate) use self::inventory::differs;
+pub(crate) use self::inventory::{differs, listed_in};
 use self::moment::Moments;
 pub use self::moment::{Kind, Moment};
 pub(crate) use self::moment::{Mark, subject};
@@ -142,13 +142,14 @@ impl<E: Environment> Controller<E> {
         attendance::attend(Arc::clone(&self.shared), host, inbound)
     }
 
-    /// Returns who may run an instance, confirmed by a quorum; `None` when the log gives it to nobody.
-    pub async fn holder(&self, instance: InstanceId) -> Result<Option<Holder>, ReadError> {
+    /// Returns who may run an instance and which of its copies are to be stopped, confirmed by a quorum.
+    pub async fn holder(&self, instance: InstanceId) -> Result<Holding, ReadError> {
         // Boxed, because the compiler cannot show for a concrete runtime that its timeout is Send in a trait's method.
         self.shared.replica.linearizable().boxed().await?;
         Ok(self.shared.replica.read(|state| {
-            let (host, token, boot) = state.holder(&instance)?;
-            Some(Holder { host: host.clone(), token, boot })
+            let holder = state.holder(&instance);
+            let holder = holder.map(|(host, token, boot)| Holder { host: host.clone(), token, boot });
+            Holding { holder, strays: state.strays(&instance) }
         }))
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumfence_drivers::order::{FenceDevice, Hypervisor};
-use quorumfence_machine::{Device, Holder, HostId, InstanceId, Outcome, RequestId};
+use quorumfence_machine::{Device, Holding, HostId, InstanceId, Outcome, RequestId};
 use quorumfence_raft::{Clock, Peer, Point, Runtime};
 use tokio::sync::{mpsc, watch};
 
@@ -81,7 +81,7 @@ pub trait Link: Clone + Send + Sync + 'static {
         inbound: mpsc::Sender<ControllerMessage>,
     ) -> impl Future<Output = Result<(), LinkError>> + Send;
 
-    /// Asks a controller, through a quorum, who may run an instance. `Observed(None)` when the log gives it to nobody.
+    /// Asks a controller, through a quorum, who may run an instance and which of its copies are to be stopped.
     ///
     /// MUST return within the deadline, and MUST answer `Unknown` when no quorum confirmed the read.
     fn holder(
@@ -89,7 +89,7 @@ pub trait Link: Clone + Send + Sync + 'static {
         controller: &Peer,
         instance: InstanceId,
         deadline: Duration,
-    ) -> impl Future<Output = Outcome<Option<Holder>>> + Send;
+    ) -> impl Future<Output = Outcome<Holding>> + Send;
 }
 
 /// Why a connection to a controller ended. For the log only.

@@ -16,14 +16,14 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{
-    Actor, Change, ControllerId, HostId, Millis, Settings, State, Uncertainty, Verdict, Vote, judge, suspects,
+    Actor, Change, ControllerId, HostId, Millis, Settings, State, Vote, judge, outage, suspects,
 };
 use quorumfence_raft::{Clock, Leadership, Members, Point, ProposeError, Runtime};
 use tokio::sync::watch::Receiver;
 
 use self::ballot::Ballot;
 use crate::agent::Controllers;
-use crate::controller::{Kind, Mark, Shared, differs};
+use crate::controller::{Kind, Mark, Shared, differs, listed_in};
 use crate::environment::Environment;
 use crate::evidence::{bmc, reach};
 
@@ -175,10 +175,13 @@ impl<E: Environment> Watch<E> {
         let shared = Arc::clone(&self.shared);
         shared.replica.read(|state| {
             let mut board = shared.board();
-            board.reports.retain(|host, report| differs(state, host, report));
+            board.sort_reports(
+                |host, report| differs(state, host, report),
+                |host, report| listed_in(state, host, report.boot),
+            );
             let verdicts = judge(state, &board.view, now);
-            if verdicts.iter().any(|vote| vote.verdict == Verdict::CannotTell(Uncertainty::CutOff)) {
-                board.view.cut_off_at = Some(now);
+            if let Some(outage) = outage(state, &board.view, now) {
+                board.view.outage = Some(outage);
             }
             let view = &board.view;
             let may_vote = self.casts.len() < CASTS_MAX;

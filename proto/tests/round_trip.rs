@@ -5,8 +5,8 @@ use std::fmt::Debug;
 
 use prost::Message;
 use quorumfence_machine::{
-    Action, AgentFacts, AgentReport, Answer, Holder, InstanceState, Order, Outcome, Power, Record, RecordKey, Rejected,
-    Reply,
+    Action, AgentFacts, AgentReport, Answer, Holder, Holding, InstanceState, Order, Outcome, Power, Record, RecordKey,
+    Rejected, Reply, Stray,
 };
 use quorumfence_proto::convert::{
     self, decode_command, decode_record, encode_command, encode_record, record_key_bytes,
@@ -97,7 +97,11 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         boot: BOOT,
         system_uuid: None,
         memory_mib: 196_608,
+        boot_at: TOKEN.0,
         running: BTreeSet::from([INSTANCE]),
+        moving: BTreeSet::from([INSTANCE]),
+        brought: BTreeSet::from([INSTANCE]),
+        ran_before: BTreeSet::from([INSTANCE]),
         cannot_refuse: true,
         listed: quorumfence_machine::Millis(9),
         earlier: vec![samples::OTHER_BOOT, BOOT],
@@ -109,7 +113,10 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         check::<_, pb::OrderAnswer>(Answer { token: TOKEN, instance: INSTANCE, outcome });
     }
     for boot in [Some(BOOT), None] {
-        check::<_, pb::InstanceHolder>(Holder { host: samples::host(), token: TOKEN, boot });
+        let holder = Holder { host: samples::host(), token: TOKEN, boot };
+        check::<_, pb::InstanceHolder>(holder.clone());
+        let strays = vec![Stray { host: samples::host(), boot: BOOT }];
+        check::<_, pb::HolderReply>(Holding { holder: Some(holder), strays });
     }
 }
 

@@ -59,6 +59,11 @@ pub(crate) fn watch_panics() {
     }));
 }
 
+/// Takes the panics that nobody has told of, oldest first.
+pub(crate) fn panics() -> Vec<String> {
+    PANICS.lock().map(|mut panics| std::mem::take(&mut *panics)).unwrap_or_default()
+}
+
 /// Plays a run and tells what came out.
 pub(crate) fn judge(run: &Run) -> anyhow::Result<(Ended, Report)> {
     judge_by(run, play)

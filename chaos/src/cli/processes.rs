@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, ensure};
 use quorumfence_chaos::script::Script;
+use quorumfence_chaos::story::Scene;
 use quorumfence_chaos::story::Story;
 use quorumfence_chaos::world::processes::{self, Played, Staging, Wanted, enclosure};
 use quorumfence_chaos::world::sim::Run;
@@ -28,6 +29,9 @@ pub(crate) fn run(args: &Args, seed: u64) -> anyhow::Result<ExitCode> {
         text.parse::<Script>().with_context(|| format!("{} is no script", path.display()))
     });
     let script = script.transpose()?;
+    if let Some(stranger) = script.as_ref().and_then(|script| Scene::of(seed, &plan.shape).cast().stranger(script)) {
+        anyhow::bail!("{stranger} in the cluster of seed {seed}");
+    }
     let run = Run { seed, shape: plan.shape.clone(), chaos: plan.chaos, script };
     let mut place = tempfile::Builder::new().prefix(PREFIX).tempdir().context("a directory for the run")?;
     let wanted = Wanted { run, place: place.path().into(), program, lie: args.lie.clone() };

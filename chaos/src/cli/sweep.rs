@@ -23,7 +23,7 @@ use super::say;
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Args {
     /// How many seeds.
-    #[arg(long, default_value_t = 100)]
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     pub(super) seeds: u64,
     /// The first seed.
     #[arg(long, default_value_t = 1)]

@@ -5,12 +5,13 @@
 //! given to a home ──▶ the home is proven dead ──▶ RecoveryPlanned                       rule 2: the plan rests on it
 //! target ──▶ admitted in that boot, not proven dead, not being fenced ──▶ RecoveryPlanned
 //! RecoveryPlanned(host, boot, token) ──▶ Started there, in that boot, under that token  rule 3: the start obeys it
+//! given to a home ──▶ was on another host ──▶ InstanceMoved there                       rule 4: it has been there
 //! ```
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{BootId, Destination, Event, HostId, InstanceId, LogIndex, Proof, Token};
 
@@ -30,6 +31,8 @@ pub struct FenceFirst {
     fences: BTreeMap<Token, Fence>,
     /// Where each instance runs in truth.
     runs: BTreeMap<InstanceId, HostId>,
+    /// Where each instance has been since the log gave it to its home.
+    been: BTreeMap<InstanceId, BTreeSet<HostId>>,
     /// The host that the log gives each instance to.
     homes: BTreeMap<InstanceId, Home>,
     /// The start orders whose end the log does not know.
@@ -60,6 +63,8 @@ struct Fence {
 struct Home {
     host: HostId,
     since: LogIndex,
+    /// Whether it was proven dead since, or was dead already and the instance had died with it.
+    is_dead: bool,
 }
 
 /// A start order.
@@ -102,6 +107,7 @@ impl Promise for FenceFirst {
             }
         } else if let Seen::Started { instance, host, token } = &observation.seen {
             self.runs.insert(*instance, host.clone());
+            self.been.entry(*instance).or_default().insert(host.clone());
             let Some(token) = token else { return Ok(()) };
             self.judged += 1;
             if let Some(open) = self.open.get_mut(instance).filter(|open| open.token == *token) {
@@ -130,18 +136,26 @@ impl FenceFirst {
             // It moves nothing by itself, so a false one is not convicted. It is only no proof.
             let row = self.hosts.entry(host.clone()).or_default();
             if row.is_newer(*boot) {
-                row.proven_at = Some(entry.index);
+                self.is_proven_dead(host, entry.index);
             }
         } else if let Event::HostFenced { host, token, proof } = event {
             self.judged += 1;
             self.proof(host, *token, proof)
                 .map_err(|why| format!("{host} is taken for fenced at {} ({proof}), {why}", entry.index))?;
-            self.hosts.entry(host.clone()).or_default().proven_at = Some(entry.index);
+            self.is_proven_dead(host, entry.index);
             self.open.retain(|_, open| open.target != *host);
         } else if let Event::InstanceRegistered { instance, host, .. } = event {
             self.give(entry, *instance, host);
         } else if let Event::InstanceMoved { instance, to, .. } = event {
+            self.judged += 1;
+            if !self.been.get(instance).is_some_and(|hosts| hosts.contains(to)) {
+                return Err(format!("{instance} is given to {to} at {}, and has not been there", entry.index));
+            }
+            let was_dead = self.hosts.get(to).is_some_and(|host| host.proven_at > host.admitted_at);
             self.give(entry, *instance, to);
+            if let Some(home) = self.homes.get_mut(instance) {
+                home.is_dead = was_dead && !self.runs.contains_key(instance);
+            }
             // What was started and has been moved since is not started again by the same order.
             if self.open.get(instance).is_some_and(|open| open.has_started) {
                 self.open.remove(instance);
@@ -163,7 +177,14 @@ impl FenceFirst {
     }
 
     fn give(&mut self, entry: &Entry<'_>, instance: InstanceId, host: &HostId) {
-        self.homes.insert(instance, Home { host: host.clone(), since: entry.index });
+        self.homes.insert(instance, Home { host: host.clone(), since: entry.index, is_dead: false });
+        let present = self.runs.get(&instance).into_iter().chain([host]);
+        self.been.insert(instance, present.cloned().collect());
+    }
+
+    fn is_proven_dead(&mut self, host: &HostId, at: LogIndex) {
+        self.hosts.entry(host.clone()).or_default().proven_at = Some(at);
+        self.homes.values_mut().filter(|home| home.host == *host).for_each(|home| home.is_dead = true);
     }
 
     fn close(&mut self, instance: InstanceId, token: Token) {
@@ -193,17 +214,13 @@ impl FenceFirst {
 
     /// Rule 2. Both the home and the target of an order that nobody saw the end of may have a copy.
     ///
-    /// A home that is given the instance after its proof, because it had died with it, is as dead as before; only there the
-    /// hardware is asked.
     fn plan(&self, instance: InstanceId, from: &HostId, to: &HostId) -> Result<(), String> {
-        let unknown = Home { host: from.clone(), since: LogIndex(0) };
-        let home = self.homes.get(&instance).unwrap_or(&unknown);
-        let row = self.hosts.get(&home.host);
-        let proven_at = row.and_then(|host| host.proven_at);
-        let died_with_it =
-            row.is_some_and(|host| host.proven_at > host.admitted_at) && !self.runs.contains_key(&instance);
-        if proven_at.is_none_or(|proven_at| proven_at <= home.since && !died_with_it) {
-            return Err(format!("and its home {} was not proven dead since {}", home.host, home.since));
+        let (home, since, is_dead) = match self.homes.get(&instance) {
+            Some(home) => (&home.host, home.since, home.is_dead),
+            None => (from, LogIndex(0), self.hosts.get(from).is_some_and(|host| host.proven_at.is_some())),
+        };
+        if !is_dead {
+            return Err(format!("and its home {home} was not proven dead since {since}"));
         }
         match self.open.get(&instance) {
             Some(OpenOrder { token, target, .. }) if target != to => {

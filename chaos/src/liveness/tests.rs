@@ -145,6 +145,15 @@ fn what_was_moved_to_a_host_that_died_before_the_log_knew_need_not_return() {
     let known = Event::InstanceMoved { instance: instance(1), from: host("a"), to: host("b") };
     let why = "runs nowhere in the end and is not parked; the log gives it to b";
     convicts::<Recovered>(&fence_b(moved.clone().entry(12, vec![known])), why);
+    let stray = || Event::InstanceStray { instance: instance(1), host: host("b"), owner: host("a") };
+    let gives_a = "runs nowhere in the end and is not parked; the log gives it to a";
+    convicts::<Recovered>(&fence_b(moved.clone().entry(12, vec![stray()])), gives_a);
+    let old_is_lost = before().entry(8, vec![lost("a")]).at(9000).ended(1, "a").started(1, "b", None);
+    let regained = Event::HostRegained { host: host("a") };
+    acquits::<Recovered>(&fence_b(old_is_lost.entry(12, vec![stray()]).entry(13, vec![regained])));
+    let in_quarantine = before().power_off("b", Cause::Outside).power_on("b", 2).at(9000);
+    let in_quarantine = in_quarantine.ended(1, "a").started(1, "b", None);
+    acquits::<Recovered>(&fence_b(in_quarantine.entry(12, vec![stray()])));
     let back = moved.ended(1, "b").started(1, "a", None).at(12_000).ended(1, "a");
     convicts::<Recovered>(&fence_b(back), "runs nowhere in the end and is not parked; the log gives it to a");
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use quorumfence_machine::{
-    Action, Agent, Answer as AgentAnswer, Holder, Input, InstanceState, Millis, Order, Outcome, Output, Refusal, Token,
+    Action, Agent, Answer as AgentAnswer, Holder, Holding, Input, InstanceState, Millis, Order, Outcome, Output,
+    Refusal, Token,
 };
 
 use super::world::{Answer, Boot, ControllerNumber, HostNumber, INSTANCE};
@@ -121,7 +122,8 @@ fn react(host: HostNumber, agent: &mut Agent, happening: Happening) -> Reaction 
                     token: held.token,
                     boot: held.boot.map(|boot| boot.id(held.host)),
                 });
-                let input = Input::Holder { instance: INSTANCE, holder: Outcome::Observed(holder) };
+                let holding = Holding { holder, strays: Vec::new() };
+                let input = Input::Holder { instance: INSTANCE, holding: Outcome::Observed(holding) };
                 outputs.extend(agent.handle(input, Millis::ZERO));
             }
             Output::Carry { .. } => reaction.carries = true,

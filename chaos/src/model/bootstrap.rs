@@ -69,7 +69,8 @@ pub(super) fn report(host: HostNumber, boot: Boot, runs: bool) -> AgentReport {
         instances: runs.then_some(instance).into_iter().collect(),
         cannot_refuse: false,
         listed: Millis(0),
-        as_of: None,
+        // What it says is true now: it has been told of everything.
+        as_of: Some(LogIndex(u64::MAX)),
     }
 }
 

@@ -232,7 +232,7 @@ fn ordered(protocol: &Protocol, world: &mut World, facts: &Facts, host: HostNumb
     let row = world.host_mut(host);
     if protocol.lacks(Guard::StartNamesItsBoot) {
         boot = row.boot;
-        held = held.map(|held| Held { boot: None, ..held });
+        held = held.map(|held| Held { boot: held.boot.map(|_| row.boot), ..held });
     }
     if protocol.lacks(Guard::RefusalIsFinal) && row.starting.is_none() {
         row.agent = protocol.agents.fresh(host, row.boot);

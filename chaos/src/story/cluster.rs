@@ -7,6 +7,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::fault::{Gear, Levels};
+use crate::script::Cast;
 use crate::swarm::{Profile, Shape};
 
 /// Memory of a host for instances, unless the story says otherwise.
@@ -192,6 +193,17 @@ impl Scene {
 }
 
 impl Scene {
+    /// Returns whom a script may speak of.
+    pub fn cast(&self) -> Cast {
+        let named = |machine: &Machine| name(machine.number).parse().expect("'host' and digits are a name");
+        let instances = self.machines.iter().flat_map(|machine| &machine.instances);
+        Cast {
+            hosts: self.machines.iter().map(named).collect(),
+            instances: instances.map(|vm| vm.name.clone()).collect(),
+            controllers: self.controllers,
+        }
+    }
+
     /// Returns the cluster that a seed's shape describes, armed and with clients.
     pub fn of(seed: u64, shape: &Shape) -> Self {
         let (settings, segment) = shape.policy();

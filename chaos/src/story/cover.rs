@@ -37,7 +37,8 @@ kinds! {
     /// Every kind of reason.
     REASONS, reason, Reason:
     Disarmed Maintenance NotEnrolled NoFencingLevel FencesInFlight StormBrake MinimumHealthy WaitsForNewBoot
-    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NeedsHuman ProofNotEnough Parked
+    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NobodyCanTell NeedsHuman ProofNotEnough
+    Parked
 }
 
 kinds! {
@@ -82,6 +83,7 @@ impl Shown {
                 | Reason::WaitsForInstances { .. }
                 | Reason::WaitsForHeartbeats { .. }
                 | Reason::WaitsForCopies { .. }
+                | Reason::NobodyCanTell { .. }
                 | Reason::NeedsHuman { .. }
                 | Reason::ProofNotEnough { .. } => None,
             }));

@@ -176,7 +176,9 @@ const NAMED: [(&str, &str); 3] =
 const OFF_TAKEN: &str = " takes an off order";
 
 /// What is told many times, by whoever is first, or by one world only.
-const CHANCE: [&str; 14] = [
+const CHANCE: [&str; 15] = [
+    // Of two hosts between which an instance moved, either may list first.
+    " stands on ",
     "join token ",
     " votes: ",
     " leads",

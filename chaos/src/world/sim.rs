@@ -24,8 +24,8 @@ use anyhow::{Context, ensure};
 use quorumfence_drivers::lab::{Laboratory, Pace};
 use quorumfence_drivers::order::Domain;
 use quorumfence_machine::{
-    Actor, Change, ClusterId, ControllerId, EventRecord, Fence, HostId, JoinTokenId, Joiner, LogIndex, Millis, Reply,
-    Role, Segment, Settings, Stage, State,
+    Actor, Change, ClusterId, ControllerId, EventRecord, Fence, Host, HostId, JoinTokenId, Joiner, LogIndex, Millis,
+    Reply, Role, Segment, Settings, Stage, State,
 };
 use quorumfence_raft::{Expect, Options, Peer, Point};
 use tokio::time::Instant;
@@ -272,7 +272,11 @@ impl Sim {
                 };
                 permitted.extend(state.fences().filter(open).map(|fence| fence.host.clone()));
                 targets.extend(state.instances().filter_map(hosts::target));
-                up.extend(state.hosts().filter(|row| row.up_boot().is_some()).map(|row| row.id.clone()));
+                let reports = |row: &&Host| {
+                    let boot = row.agent.as_ref().map(|facts| facts.boot);
+                    boot.is_some() && boot == self.laboratory().boot(&row.id)
+                };
+                up.extend(state.hosts().filter(reports).map(|row| row.id.clone()));
             });
         }
         let all = self.hosts.keys();

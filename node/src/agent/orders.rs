@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures_util::{FutureExt, StreamExt, stream};
 use quorumfence_drivers::order::{Hypervisor, StartOrder};
-use quorumfence_machine::{Action, Doubt, Holder, Input, InstanceId, InstanceState, Order, Outcome};
+use quorumfence_machine::{Action, Doubt, Holding, Input, InstanceId, InstanceState, Order, Outcome};
 use quorumfence_raft::{Peer, Point, Runtime};
 use tokio::sync::mpsc;
 
@@ -43,9 +43,9 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>, jobs: mpsc:
             let input = match job {
                 Job::Ask { instance } => {
                     E::pass(Point::AgentBeforeHolder).await;
-                    let holder = ask(&shared, instance).await;
+                    let holding = ask(&shared, instance).await;
                     E::pass(Point::AgentAfterHolder).await;
-                    Input::Holder { instance, holder }
+                    Input::Holder { instance, holding }
                 }
                 Job::Carry { order } => {
                     let (instance, token) = (order.instance, order.token);
@@ -63,7 +63,7 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>, jobs: mpsc:
 }
 
 /// Asks one controller after the other until a quorum answers through one of them.
-async fn ask<E: AgentEnvironment>(shared: &Shared<E>, instance: InstanceId) -> Outcome<Option<Holder>> {
+async fn ask<E: AgentEnvironment>(shared: &Shared<E>, instance: InstanceId) -> Outcome<Holding> {
     let known = Arc::clone(&shared.controllers.borrow());
     let acknowledged = |peer: &Peer| shared.outbound().get(&peer.id).is_some_and(|line| line.is_acknowledged);
     let (near, far): (Vec<&Peer>, Vec<&Peer>) = known.peers.iter().partition(|peer| acknowledged(peer));

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt, stream};
-use quorumfence_machine::{AgentReport, Answer, BootId, HostId, Millis, Order, State};
+use quorumfence_machine::{AgentReport, Answer, BootId, HostId, LogIndex, Millis, Order, State, late_after, outage};
 use quorumfence_raft::Clock;
 use tokio::sync::mpsc;
 
@@ -79,6 +79,9 @@ struct Facts {
     admitted: Option<BootId>,
     heartbeat_interval: Millis,
     suspect_after: Millis,
+    late_after: Millis,
+    /// The entry that the agent is told of before it lists what is there, in a boot that the log does not know.
+    new_boot_since: Option<LogIndex>,
 }
 
 impl<E: Environment> Seat<E> {
@@ -92,8 +95,9 @@ impl<E: Environment> Seat<E> {
     }
 
     fn beat(&mut self, beat: Beat) -> Ack {
-        let facts = self.shared.replica.read(|state| facts(state, &self.host));
+        let facts = self.shared.replica.read(|state| facts(state, &self.host, beat.boot));
         let at = self.shared.clock.now();
+        self.note_an_outage(facts.late_after, at);
         let (peers, list_as_of, is_news) = {
             let mut board = self.shared.board();
             let last = board.view.hosts.get(&self.host).and_then(|sight| sight.heartbeat);
@@ -105,7 +109,8 @@ impl<E: Environment> Seat<E> {
                 presence.lease_left = beat.lease_left;
                 presence.laboratory = beat.laboratory;
             }
-            (Arc::clone(&board.peers), board.unlisted.get(&self.host).copied(), is_news)
+            let unlisted = board.unlisted.get(&self.host).copied();
+            (Arc::clone(&board.peers), unlisted.max(facts.new_boot_since), is_news)
         };
         if is_news {
             self.shared.news.notify_one();
@@ -123,28 +128,38 @@ impl<E: Environment> Seat<E> {
         }
     }
 
+    /// Looks, before a host that was late is heard again, whether most were.
+    fn note_an_outage(&self, late_after: Millis, at: Millis) {
+        let comes_back = self.shared.board().comes_back(&self.host, late_after, at);
+        if comes_back {
+            self.shared.replica.read(|state| {
+                let mut board = self.shared.board();
+                if let Some(outage) = outage(state, &board.view, at) {
+                    board.view.outage = Some(outage);
+                }
+            });
+        }
+    }
+
     fn report(&self, report: Arc<AgentReport>) {
         if !self.shared.board().is_seated(&self.host, self.number) {
             // The agent has called again since, and reports there.
             return;
         }
-        let (is_news, machine) = self.shared.replica.read(|state| {
+        let (is_news, machine, listed) = self.shared.replica.read(|state| {
             let known = state.host(&self.host).and_then(|host| host.agent.as_ref()).and_then(|facts| facts.system_uuid);
-            (inventory::differs(state, &self.host, &report), known)
+            let listed = inventory::listed_in(state, &self.host, report.boot);
+            (inventory::differs(state, &self.host, &report), known, listed)
         });
         if !is_news && inventory::contradict(machine, report.system_uuid) {
             tracing::warn!(host = %self.host, "the agent reports from another machine than the host's; it is not heard until the host is fenced and enrolled again");
         }
-        let mut board = self.shared.board();
         if is_news {
-            board.reports.insert(self.host.clone(), report);
-        } else {
-            board.reports.remove(&self.host);
-        }
-        drop(board);
-        if is_news {
+            self.shared.board().file(&self.host, report);
             self.shared.news.notify_one();
             self.shared.reports.notify_one();
+        } else {
+            self.shared.board().settle(&self.host, report, listed);
         }
     }
 
@@ -158,7 +173,7 @@ impl<E: Environment> Seat<E> {
     }
 }
 
-fn facts(state: &State, host: &HostId) -> Facts {
+fn facts(state: &State, host: &HostId, boot: BootId) -> Facts {
     let (heartbeat_interval, suspect_after) = match state.cluster() {
         Some(cluster) => (cluster.settings.heartbeat_interval, cluster.settings.suspect_after),
         None => {
@@ -166,5 +181,12 @@ fn facts(state: &State, host: &HostId) -> Facts {
             (settings.heartbeat_interval, settings.suspect_after)
         }
     };
-    Facts { admitted: state.host(host).and_then(|host| host.up_boot()), heartbeat_interval, suspect_after }
+    let admitted = state.host(host).and_then(|host| host.up_boot());
+    Facts {
+        admitted,
+        heartbeat_interval,
+        suspect_after,
+        late_after: late_after(heartbeat_interval),
+        new_boot_since: state.new_boot_since(host, boot),
+    }
 }

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use quorumfence_machine::{
-    AgentReport, Host, HostId, HostState, Instance, InstanceId, InstanceReport, InstanceState, State, SystemUuid,
+    AgentReport, BootId, Host, HostId, HostState, Instance, InstanceId, InstanceReport, InstanceState, Millis, State,
+    SystemUuid,
 };
 
 /// Returns whether applying a report would change the state. It mirrors what the machine does with one.
@@ -17,14 +18,19 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
     if host.agent.as_ref().is_some_and(|facts| facts.has_said_more(report) || facts.earlier.contains(&report.boot)) {
         return false;
     }
-    let running = report.instances.iter().filter(|row| row.state.is_here()).map(|row| row.id);
-    let running: BTreeSet<InstanceId> = running.collect();
+    if let Some(since) = state.new_boot_since(id, report.boot) {
+        // The agent is asked for a list that shows that this boot is the later one.
+        return report.as_of >= Some(since);
+    }
+    let running: BTreeSet<InstanceId> = listed(report, InstanceState::is_here).collect();
+    let moving: BTreeSet<InstanceId> = listed(report, |state| state == InstanceState::Moving).collect();
     let facts_agree = host.agent.as_ref().is_some_and(|facts| {
         facts.boot == report.boot
             && (report.system_uuid.is_none() || facts.system_uuid == report.system_uuid)
             && facts.memory_mib == report.memory_mib
             && facts.cannot_refuse == report.cannot_refuse
             && facts.running == running
+            && facts.moving == moving
     });
     if !facts_agree {
         return true;
@@ -36,6 +42,17 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
     };
     report.instances.iter().any(|row| row_differs(state, host, report, row, may_own))
         || (may_own && some_are_missing(state, id, &running, report))
+        || state.shows_what_outlived(id, report)
+}
+
+/// Returns when the state's list of a host was made, if in this boot.
+pub(crate) fn listed_in(state: &State, host: &HostId, boot: BootId) -> Option<Millis> {
+    let facts = state.host(host).and_then(|host| host.agent.as_ref()).filter(|facts| facts.boot == boot);
+    facts.map(|facts| facts.listed)
+}
+
+fn listed(report: &AgentReport, is_in: impl Fn(InstanceState) -> bool) -> impl Iterator<Item = InstanceId> {
+    report.instances.iter().filter(move |row| is_in(row.state)).map(|row| row.id)
 }
 
 /// Whether two names of a machine cannot both be true.
@@ -52,10 +69,8 @@ fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceR
     if known.owner == host.id {
         return may_own && known.recovery.is_none() && !agrees(known, row);
     }
-    let left_its_owner = state.host(&known.owner).is_some_and(|owner| {
-        owner.up_boot().is_some() && owner.agent.as_ref().is_some_and(|facts| !facts.running.contains(&row.id))
-    });
-    is_running && known.recovery.is_none() && left_its_owner && host.up_boot() == Some(report.boot)
+    let may_move = is_running && known.recovery.is_none() && host.up_boot() == Some(report.boot);
+    may_move && state.has_let_go(&known.owner, row.id)
 }
 
 fn agrees(known: &Instance, row: &InstanceReport) -> bool {

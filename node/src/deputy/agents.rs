@@ -1,8 +1,8 @@
 //! What a deputy does between the log and agents that the leader may not reach.
 //!
 //! The leader does all of it at once for whoever attends it, so a deputy waits before it takes something for left undone.
-//! What is done twice does no harm: reports carry their order, an agent takes one order of each token, and the log one
-//! result.
+//! What is done twice does no harm: reports carry their order, an agent starts nothing that the log has heard of, and the log
+//! takes one result of each token.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

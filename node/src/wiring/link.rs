@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use quorumfence_machine::{CALL_AGAIN, ControllerId, Doubt, Holder, InstanceId, Outcome};
+use quorumfence_machine::{CALL_AGAIN, ControllerId, Doubt, Holding, InstanceId, Outcome};
 use quorumfence_proto::pb::agent_client::AgentClient;
-use quorumfence_proto::{CONTROL_MESSAGE_BYTES_MAX, convert, pb};
+use quorumfence_proto::{CONTROL_MESSAGE_BYTES_MAX, pb};
 use quorumfence_raft::Peer;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
@@ -89,7 +89,7 @@ impl Link for GrpcLink {
         Err(LinkError("the controller closed the stream".into()))
     }
 
-    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Option<Holder>> {
+    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Holding> {
         let reply = match timeout(deadline, self.ask(controller, instance)).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(status)) => {
@@ -98,8 +98,8 @@ impl Link for GrpcLink {
             }
             Err(_) => return Outcome::Unknown(Doubt::Timeout),
         };
-        match convert::optional(reply.holder, "holder") {
-            Ok(holder) => Outcome::Observed(holder),
+        match reply.try_into() {
+            Ok(holding) => Outcome::Observed(holding),
             Err(error) => {
                 tracing::warn!(controller = %controller.id, %error, "a controller's answer is not understood");
                 Outcome::Unknown(Doubt::Garbled)

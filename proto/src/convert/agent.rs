@@ -1,10 +1,10 @@
 //! What an agent reports, is ordered and answers.
 
 use quorumfence_machine::{
-    Action, AgentReport, Answer, BootId, Holder, InstanceId, LogIndex, Millis, Order, SystemUuid, Token,
+    Action, AgentReport, Answer, BootId, Holder, Holding, InstanceId, LogIndex, Millis, Order, Stray, SystemUuid, Token,
 };
 
-use super::{Error, list, missing, name, optional_uuid, required, uuid};
+use super::{Error, each, list, missing, name, optional, optional_uuid, required, uuid};
 use crate::pb;
 
 impl From<AgentReport> for pb::AgentReport {
@@ -83,6 +83,36 @@ impl TryFrom<pb::OrderAnswer> for Answer {
             instance: InstanceId(uuid(instance, "instance")?),
             outcome: required(outcome, "outcome")?,
         })
+    }
+}
+
+impl From<Holding> for pb::HolderReply {
+    fn from(holding: Holding) -> Self {
+        let Holding { holder, strays } = holding;
+        Self { holder: holder.map(Into::into), strays: strays.into_iter().map(Into::into).collect() }
+    }
+}
+
+impl TryFrom<pb::HolderReply> for Holding {
+    type Error = Error;
+    fn try_from(message: pb::HolderReply) -> Result<Self, Error> {
+        let pb::HolderReply { holder, strays } = message;
+        Ok(Self { holder: optional(holder, "holder")?, strays: each(strays, "strays", Stray::try_from)? })
+    }
+}
+
+impl From<Stray> for pb::StrayCopy {
+    fn from(stray: Stray) -> Self {
+        let Stray { host, boot } = stray;
+        Self { host: host.into(), boot: boot.0.into() }
+    }
+}
+
+impl TryFrom<pb::StrayCopy> for Stray {
+    type Error = Error;
+    fn try_from(message: pb::StrayCopy) -> Result<Self, Error> {
+        let pb::StrayCopy { host, boot } = message;
+        Ok(Self { host: name(host, "host")?, boot: BootId(uuid(boot, "boot")?) })
     }
 }
 

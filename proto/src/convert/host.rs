@@ -106,12 +106,18 @@ impl TryFrom<pb::Host> for Host {
 
 impl From<AgentFacts> for pb::AgentFacts {
     fn from(facts: AgentFacts) -> Self {
-        let AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed, earlier } = facts;
+        let AgentFacts { boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed, earlier, .. } = facts;
+        let AgentFacts { running, moving, brought, ran_before, .. } = facts;
+        let ids = |set: BTreeSet<InstanceId>| set.into_iter().map(|id| id.0.into()).collect();
         Self {
             boot: boot.0.into(),
+            boot_at: boot_at.0,
             system_uuid: system_uuid.map(|uuid| uuid.0.into()),
             memory_mib,
-            running: running.into_iter().map(|id| id.0.into()).collect(),
+            running: ids(running),
+            moving: ids(moving),
+            brought: ids(brought),
+            ran_before: ids(ran_before),
             cannot_refuse,
             listed_ms: listed.0,
             earlier: earlier.into_iter().map(|boot| boot.0.into()).collect(),
@@ -122,13 +128,21 @@ impl From<AgentFacts> for pb::AgentFacts {
 impl TryFrom<pb::AgentFacts> for AgentFacts {
     type Error = Error;
     fn try_from(message: pb::AgentFacts) -> Result<Self, Error> {
-        let pb::AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed_ms, earlier } = message;
-        let running = each(running, "running", |id| Ok(InstanceId(uuid(id, "")?)))?;
+        let pb::AgentFacts { boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed_ms, earlier, .. } = message;
+        let pb::AgentFacts { running, moving, brought, ran_before, .. } = message;
+        let ids = |list: Vec<Vec<u8>>, field| {
+            let ids = each(list, field, |id| Ok(InstanceId(uuid(id, "")?)))?;
+            Ok::<_, Error>(BTreeSet::from_iter(sorted(ids, field)?))
+        };
         Ok(Self {
             boot: BootId(uuid(boot, "boot")?),
+            boot_at: LogIndex(boot_at),
             system_uuid: optional_uuid(system_uuid, "system_uuid")?.map(SystemUuid),
             memory_mib,
-            running: BTreeSet::from_iter(sorted(running, "running")?),
+            running: ids(running, "running")?,
+            moving: ids(moving, "moving")?,
+            brought: ids(brought, "brought")?,
+            ran_before: ids(ran_before, "ran_before")?,
             cannot_refuse,
             listed: Millis(listed_ms),
             earlier: each(earlier, "earlier", |boot| Ok(BootId(uuid(boot, "")?)))?,

@@ -29,6 +29,7 @@ impl From<Reason> for pb::Reason {
             Reason::WaitsForCopies { instances, host } => {
                 Kind::WaitsForCopies(WaitsForCopies { instances, host: host.to_string() })
             }
+            Reason::NobodyCanTell { host } => Kind::NobodyCanTell(host.to_string()),
             Reason::Parked { instances, why } => Kind::Parked(Parked { instances, why: Some(why.into()) }),
         };
         Self { kind: Some(kind) }
@@ -59,6 +60,7 @@ impl TryFrom<pb::Reason> for Reason {
             Kind::WaitsForCopies(WaitsForCopies { instances, host }) => {
                 Self::WaitsForCopies { instances, host: name(host, "waits_for_copies.host")? }
             }
+            Kind::NobodyCanTell(host) => Self::NobodyCanTell { host: name(host, "nobody_can_tell")? },
             Kind::Parked(Parked { instances, why }) => Self::Parked { instances, why: required(why, "parked.why")? },
         })
     }

@@ -99,7 +99,11 @@ fn hosts() -> Vec<Host> {
             boot: BOOT,
             system_uuid: Some(MACHINE),
             memory_mib: 196_608,
+            boot_at: LogIndex(0),
             running: BTreeSet::from([INSTANCE, OTHER_INSTANCE]),
+            moving: BTreeSet::new(),
+            brought: BTreeSet::new(),
+            ran_before: BTreeSet::new(),
             cannot_refuse: false,
             listed: quorumfence_machine::Millis(0),
             earlier: Vec::new(),
@@ -147,7 +151,19 @@ fn hosts() -> Vec<Host> {
         ..full.clone()
     };
     let bare = states.into_iter().map(|state| Host { state, ..bare.clone() });
-    std::iter::once(full).chain(bare).chain([rebooted]).collect()
+    let moved = moved(&rebooted);
+    std::iter::once(full).chain(bare).chain([rebooted, moved]).collect()
+}
+
+fn moved(rebooted: &Host) -> Host {
+    let agent = rebooted.agent.clone().map(|facts| AgentFacts {
+        boot_at: LogIndex(4600),
+        moving: BTreeSet::from([INSTANCE]),
+        brought: BTreeSet::from([INSTANCE, OTHER_INSTANCE]),
+        ran_before: BTreeSet::from([OTHER_INSTANCE]),
+        ..facts
+    });
+    Host { agent, ..rebooted.clone() }
 }
 
 fn instances() -> Vec<Instance> {

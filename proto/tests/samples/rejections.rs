@@ -42,6 +42,7 @@ names!(Reason, REASON_NAMES, reason_name, {
     ProofNotEnough => "proof_not_enough",
     Parked => "parked",
     WaitsForCopies => "waits_for_copies",
+    NobodyCanTell => "nobody_can_tell",
 });
 
 names!(Reply, REPLY_NAMES, reply_name, {
@@ -100,5 +101,6 @@ pub(crate) fn reasons() -> Vec<(String, Reason)> {
     reasons.extend(proofs().into_iter().map(|proof| Reason::ProofNotEnough { proof }));
     reasons.extend(parkings().into_iter().map(|why| Reason::Parked { instances: 4, why }));
     reasons.push(Reason::WaitsForCopies { instances: 2, host: host() });
+    reasons.push(Reason::NobodyCanTell { host: host() });
     named(reasons, reason_name)
 }

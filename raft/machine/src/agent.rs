@@ -90,8 +90,26 @@ pub struct Holder {
     pub host: HostId,
     /// The decision that says so.
     pub token: Token,
-    /// The boot of the host that it is bound to, if to one.
+    /// The boot of the host that is to start it; `None` once the log has heard that it started.
     pub boot: Option<BootId>,
+}
+
+/// A copy of an instance that is to be stopped.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Stray {
+    /// Where it is.
+    pub host: HostId,
+    /// The boot of the host that listed it.
+    pub boot: BootId,
+}
+
+/// What the log says of one instance, read through a quorum.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holding {
+    /// Who may run it; `None` when nobody may, or the log does not know it.
+    pub holder: Option<Holder>,
+    /// Its copies that are to be stopped.
+    pub strays: Vec<Stray>,
 }
 
 /// What happens to an agent.
@@ -119,8 +137,8 @@ pub enum Input {
     Holder {
         /// The instance.
         instance: InstanceId,
-        /// The answer; `Observed(None)` when the log does not know the instance.
-        holder: Outcome<Option<Holder>>,
+        /// The answer.
+        holding: Outcome<Holding>,
     },
     /// The hypervisor answered.
     Hypervisor {
@@ -203,7 +221,7 @@ impl Agent {
                 Vec::new()
             }
             Input::Order { from, order } => self.ordered(from, order),
-            Input::Holder { instance, holder } => self.holder(instance, holder),
+            Input::Holder { instance, holding } => self.holder(instance, holding),
             Input::Hypervisor { instance, token, outcome } => self.carried(instance, token, outcome),
         }
     }
@@ -266,21 +284,24 @@ impl Agent {
         vec![Output::AskHolder { instance }]
     }
 
-    fn holder(&mut self, instance: InstanceId, holder: Outcome<Option<Holder>>) -> Vec<Output> {
+    fn holder(&mut self, instance: InstanceId, holding: Outcome<Holding>) -> Vec<Output> {
         let Some(open) = self.open.get(&instance) else { return Vec::new() };
         let order = open.order.clone();
-        let holder = match holder {
-            Outcome::Observed(holder) => holder,
+        let Holding { holder, strays } = match holding {
+            Outcome::Observed(holding) => holding,
             Outcome::Refused(refusal) => return self.close(instance, Outcome::Refused(refusal)),
             Outcome::Unknown(doubt) => return self.close(instance, Outcome::Unknown(doubt)),
         };
-        let is_held_here =
-            |holder: &Holder| holder.host == self.host && holder.boot.is_none_or(|boot| boot == self.boot);
-        let held_here = holder.filter(is_held_here);
-        // What this host holds is never stopped: an order to stop it that says otherwise is older than the log.
+        let here = holder.filter(|holder| holder.host == self.host);
+        // The order may come from a voter that lags behind, and only what the log wants now is done. A start that it has heard
+        // of is done already, and what it started may have been ended since, by the one it belongs to. A copy that was one too
+        // many may be the instance itself, which somebody has moved back.
         let is_due = match order.action {
-            Action::Start { .. } => held_here.is_some_and(|holder| holder.token == order.token),
-            Action::Stop => held_here.is_none(),
+            Action::Start { .. } => here.is_some_and(|holder| {
+                let is_open = holder.boot == Some(self.boot);
+                is_open && holder.token == order.token
+            }),
+            Action::Stop => strays.iter().any(|stray| stray.host == self.host && stray.boot == self.boot),
         };
         if is_due {
             vec![Output::Carry { order }]
@@ -296,15 +317,13 @@ impl Agent {
         }
     }
 
-    /// Ends an order. A refusal is final for its token: a late copy of the order must not start what the log has by
-    /// then given to another host. An unknown result is not remembered: the leader asks again and the hypervisor says.
+    /// Ends an order. The refusal of a start is final for its token: a late copy of the order must not start what the log has
+    /// by then given to another host. An unknown result is not remembered: the leader asks again and the hypervisor says. A
+    /// stop that is not wanted now may be wanted later.
     fn close(&mut self, instance: InstanceId, outcome: Outcome<InstanceState>) -> Vec<Output> {
         let Some(open) = self.open.remove(&instance) else { return Vec::new() };
-        match &outcome {
-            Outcome::Refused(refusal) => {
-                self.closed.insert(instance, (open.order.token, *refusal));
-            }
-            Outcome::Observed(_) | Outcome::Unknown(_) => {}
+        if let (Outcome::Refused(refusal), Action::Start { .. }) = (&outcome, &open.order.action) {
+            self.closed.insert(instance, (open.order.token, *refusal));
         }
         open.from.iter().map(|to| answer(*to, &open.order, outcome.clone())).collect()
     }

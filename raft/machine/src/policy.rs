@@ -13,9 +13,9 @@ mod report;
 mod tests;
 mod view;
 
-pub use liveness::{CALL_AGAIN, CAST_AGAIN, changed_votes, judge, suspects};
+pub use liveness::{CALL_AGAIN, CAST_AGAIN, changed_votes, judge, late_after, outage, suspects};
 pub use report::{Decision, Reason, Report};
-pub use view::{Heartbeat, PowerReading, Sight, View};
+pub use view::{Heartbeat, Outage, PowerReading, Sight, View};
 
 use crate::{Change, Millis, State};
 

@@ -131,9 +131,10 @@ impl State {
         self.instances.values()
     }
 
-    /// Returns the hosts whose agents have not listed what was started there, each with the last entry by which it was.
+    /// Returns the hosts whose agents are to list what is there, each with the entry that they must know of: they have not
+    /// listed what was started there, or own what another host ran too that was proven dead since.
     ///
-    /// A list on its way settles it. Where none is, the instance ended at once, and an agent that is asked says so.
+    /// A list on its way settles it. Where none is, an agent that is asked says so.
     pub fn unlisted(&self) -> BTreeMap<HostId, LogIndex> {
         let mut hosts: BTreeMap<HostId, LogIndex> = BTreeMap::new();
         for row in self.instances.values().filter(|row| row.state == InstanceState::Running && row.recovery.is_none()) {
@@ -145,6 +146,10 @@ impl State {
                 let last = hosts.entry(row.owner.clone()).or_insert(started);
                 *last = started.max(*last);
             }
+        }
+        for (host, proven_at) in recovery::to_be_listed(self) {
+            let last = hosts.entry(host.clone()).or_insert(proven_at);
+            *last = proven_at.max(*last);
         }
         hosts
     }

@@ -121,6 +121,32 @@ fn an_order_ends_when_what_it_started_was_moved() {
 }
 
 #[test]
+fn a_home_may_be_given_the_instance_as_it_is_proven_dead_and_be_admitted_before_the_plan() {
+    let moved = || Event::InstanceMoved { instance: instance(1), from: host("b"), to: host("a") };
+    let on_b = before().entry(3, vec![registered(1, "b")]).started(1, "a", None);
+    let dead = on_b.entry(10, vec![decided("a", 10)]).power_off("a", Cause::Bmc);
+    let plan = |story: Story| story.entry(13, vec![admitted("a", 2)]).entry(14, vec![planned(1, "a", "c", 14)]);
+    acquits::<FenceFirst>(&plan(dead.clone().entry(11, vec![moved(), fenced("a", 10, off_proof())])));
+    let proven = dead.entry(11, vec![fenced("a", 10, off_proof())]);
+    acquits::<FenceFirst>(&plan(proven.clone().entry(12, vec![moved()])));
+    let runs_on = proven.started(1, "b", None);
+    convicts::<FenceFirst>(&plan(runs_on.entry(12, vec![moved()])), "its home a was not proven dead since #12");
+}
+
+#[test]
+fn what_is_given_to_a_host_has_been_there() {
+    let moved = |to: &str| Event::InstanceMoved { instance: instance(1), from: host("a"), to: host(to) };
+    convicts::<FenceFirst>(&before().entry(3, vec![moved("b")]), "is given to b at #3, and has not been there");
+    let elsewhere = before().ended(1, "a").started(1, "c", None);
+    convicts::<FenceFirst>(&elsewhere.entry(3, vec![moved("b")]), "has not been there");
+    let there = before().ended(1, "a").started(1, "b", None);
+    acquits::<FenceFirst>(&there.clone().entry(3, vec![moved("b")]));
+    acquits::<FenceFirst>(&there.clone().power_off("b", Cause::Outside).entry(3, vec![moved("b")]));
+    let back = there.ended(1, "b").started(1, "a", None).entry(3, vec![registered(1, "a")]);
+    convicts::<FenceFirst>(&back.entry(4, vec![moved("b")]), "has not been there");
+}
+
+#[test]
 fn a_start_obeys_its_plan() {
     let ordered = fenced_a().entry(12, vec![planned(1, "a", "b", 12)]);
     convicts::<FenceFirst>(&before().started(1, "b", Some(12)), "which no committed recovery ordered");

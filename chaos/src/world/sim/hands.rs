@@ -48,14 +48,15 @@ impl Sim {
         }
     }
 
-    /// Whether the log says that an instance is on a host, and that the host is up.
+    /// Whether the log says that a move brings an instance to a host, in its present boot.
     fn is_listed(&self, instance: InstanceId, host: &HostId) -> bool {
         let boot = self.laboratory().boot(host);
         let listed = self.newest().and_then(|id| {
             self.read(id, |state| {
                 state.host(host).is_some_and(|row| {
-                    let lists = row.agent.as_ref().is_some_and(|facts| facts.running.contains(&instance));
-                    lists && boot.is_some() && row.up_boot() == boot
+                    // An old list may say that it runs there, as it did before it was moved away.
+                    let lists = row.agent.as_ref().is_some_and(|facts| facts.moving.contains(&instance));
+                    lists && boot.is_some() && row.agent.as_ref().map(|facts| facts.boot) == boot
                 })
             })
         });

@@ -38,6 +38,12 @@ const SEEN_AFTER: Millis = Millis(20_000);
 /// Nothing may be disturbed for this long before an outage, so that what is lost in it is lost for nothing else.
 const CALM: Millis = Millis(22_000);
 
+/// What an outage leads to has begun by then: a host may be condemned just as it comes back.
+const AFTERMATH: Millis = Millis(5000);
+
+/// How far apart agents start, at most: the time between two heartbeats of the slowest settings.
+const APART: Millis = Millis(1000);
+
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
@@ -211,10 +217,15 @@ impl Sim {
         sleep(QUIET).await;
     }
 
-    /// Hosts lose the network for a while, after a calm, and nobody should take long to hear them again.
+    /// Hosts lose the network for a while, after a calm, and nobody should take long to hear them again. All agents called
+    /// at the same moment when everything was healed; they start anew one by one, or all would fall silent at once.
     async fn suffer(&mut self, outage: Outage) {
-        self.wait(CALM).await;
         let hosts: Vec<HostId> = self.hosts.keys().cloned().collect();
+        for host in &hosts {
+            self.inflict(&Fault::Host(host.clone(), HostBlow::RestartAgent));
+            sleep(self.chance.time(Millis::ZERO, APART).into()).await;
+        }
+        self.wait(CALM).await;
         let (silent, time) = match outage {
             Outage::OneHost(time) => (self.chance.pick(&hosts).cloned().into_iter().collect(), time),
             Outage::EveryHost(time) => (hosts, time),
@@ -226,6 +237,7 @@ impl Sim {
         for host in silent {
             self.inflict(&Fault::Rejoin(Place::Host(host)));
         }
+        self.wait(AFTERMATH).await;
     }
 
     async fn wait(&mut self, time: Millis) {

@@ -53,8 +53,8 @@ impl<E: Environment> pb::agent_server::Agent for Face<E> {
     async fn holder(&self, request: Request<pb::HolderRequest>) -> Result<Response<pb::HolderReply>, Status> {
         caller::agent(&request)?;
         let instance = InstanceId(convert::uuid(request.into_inner().instance, "instance")?);
-        let holder = self.node.controller.holder(instance).await.map_err(refusal::of_read)?;
-        Ok(Response::new(pb::HolderReply { holder: holder.map(Into::into) }))
+        let holding = self.node.controller.holder(instance).await.map_err(refusal::of_read)?;
+        Ok(Response::new(holding.into()))
     }
 }
 

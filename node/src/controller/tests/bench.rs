@@ -7,8 +7,8 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use quorumfence_drivers::order::{Domain, FenceDevice, FenceSession, Hypervisor, StartOrder};
 use quorumfence_machine::{
-    Actor, BootId, Device, Doubt, Holder, HostId, InstanceId, InstanceState, LogIndex, Millis, Outcome, Power, Refusal,
-    Refused, Settings, SystemUuid,
+    Actor, BootId, Device, Doubt, Holding, HostId, InstanceId, InstanceState, LogIndex, Millis, Outcome, Power,
+    Refusal, Refused, Settings, SystemUuid,
 };
 use quorumfence_raft::{
     CallError, Expect, Fatal, Folder, Identity, Lane, Options, Peer, Replica, Request, Response, Rocks, SystemClock,
@@ -260,7 +260,7 @@ impl Link for Direct {
         Ok(())
     }
 
-    async fn holder(&self, _: &Peer, instance: InstanceId, _: Duration) -> Outcome<Option<Holder>> {
+    async fn holder(&self, _: &Peer, instance: InstanceId, _: Duration) -> Outcome<Holding> {
         match self.controller.holder(instance).await {
             Ok(holder) => Outcome::Observed(holder),
             Err(_) => Outcome::Unknown(Doubt::Timeout),

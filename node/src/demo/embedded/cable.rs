@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorumfence_drivers::lab::LaboratoryHypervisor;
-use quorumfence_machine::{Doubt, Holder, InstanceId, Outcome};
+use quorumfence_machine::{Doubt, Holding, InstanceId, Outcome};
 use quorumfence_raft::{Peer, SystemClock, TokioRuntime};
 use tokio::sync::{mpsc, watch};
 
@@ -61,7 +61,7 @@ impl Link for Cable {
         }
     }
 
-    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Option<Holder>> {
+    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Holding> {
         tokio::select! {
             biased;
             () = self.pulled() => Outcome::Unknown(Doubt::Unreachable),

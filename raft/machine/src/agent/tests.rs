@@ -26,7 +26,11 @@ fn ordered(agent: &mut Agent, order: &Order) -> Vec<Output> {
 
 fn holder(agent: &mut Agent, host: &str, index: u64, boot: Option<BootId>) -> Vec<Output> {
     let holder = Holder { host: host.parse().expect("a name"), token: token(index), boot };
-    agent.handle(Input::Holder { instance: VM, holder: Outcome::Observed(Some(holder)) }, NOW)
+    holding(agent, Holding { holder: Some(holder), strays: Vec::new() })
+}
+
+fn holding(agent: &mut Agent, holding: Holding) -> Vec<Output> {
+    agent.handle(Input::Holder { instance: VM, holding: Outcome::Observed(holding) }, NOW)
 }
 
 fn said(agent: &mut Agent, index: u64, outcome: Outcome<InstanceState>) -> Vec<Output> {
@@ -50,7 +54,8 @@ fn a_start_is_carried_out_after_the_log_gave_the_instance_to_this_host() {
 
 #[test]
 fn a_start_is_refused_when_the_log_says_anything_else() {
-    let table = [("host2", 7, Some(ME)), ("host1", 8, Some(ME)), ("host1", 7, Some(BootId([2; 16])))];
+    let other_boot = BootId([2; 16]);
+    let table = [("host2", 7, Some(ME)), ("host1", 8, Some(ME)), ("host1", 7, Some(other_boot)), ("host1", 7, None)];
     for (host, index, boot) in table {
         let mut agent = agent();
         let order = start(7);
@@ -67,7 +72,7 @@ fn without_a_quorum_nothing_is_started_and_the_order_may_come_again() {
     let order = start(7);
     ordered(&mut agent, &order);
     let doubt = Outcome::Unknown(Doubt::Unreachable);
-    let outputs = agent.handle(Input::Holder { instance: VM, holder: doubt }, NOW);
+    let outputs = agent.handle(Input::Holder { instance: VM, holding: doubt }, NOW);
     assert_eq!(outputs, answers(&order, Outcome::Unknown(Doubt::Unreachable)));
     assert_eq!(ordered(&mut agent, &order), [Output::AskHolder { instance: VM }]);
 }
@@ -94,24 +99,27 @@ fn an_order_that_comes_twice_is_carried_out_once_and_answered_to_both() {
     ordered(&mut agent, &order);
     let second = ControllerId(2);
     assert_eq!(agent.handle(Input::Order { from: second, order: order.clone() }, NOW), []);
-    holder(&mut agent, "host1", 7, None);
+    holder(&mut agent, "host1", 7, Some(ME));
     let both = vec![answer(LEADER, &order, RUNS), answer(second, &order, RUNS)];
     assert_eq!(said(&mut agent, 7, RUNS), both);
 }
 
 #[test]
-fn a_copy_is_stopped_only_when_the_log_gives_the_instance_to_another_host() {
+fn a_copy_is_stopped_only_where_the_log_wants_it_stopped_now() {
     let order = Order { action: Action::Stop, ..start(7) };
+    let stray = |host: &str, boot| {
+        let holder = Holder { host: "host3".parse().expect("a name"), token: token(7), boot: None };
+        Holding { holder: Some(holder), strays: vec![Stray { host: host.parse().expect("a name"), boot }] }
+    };
     let mut agent = agent();
-    ordered(&mut agent, &order);
-    assert_eq!(holder(&mut agent, "host2", 7, None), [Output::Carry { order: order.clone() }]);
-    let mut keeper = self::agent();
-    ordered(&mut keeper, &order);
-    assert_eq!(holder(&mut keeper, "host1", 7, None), answers(&order, Outcome::Refused(Refusal::NotAssigned)));
-    let mut later = self::agent();
-    ordered(&mut later, &order);
     let refused = answers(&order, Outcome::Refused(Refusal::NotAssigned));
-    assert_eq!(holder(&mut later, "host1", 9, Some(ME)), refused, "it was given back meanwhile");
+    for not_here in [Holding::default(), stray("host2", ME), stray("host1", BootId([2; 16]))] {
+        assert_eq!(ordered(&mut agent, &order), [Output::AskHolder { instance: VM }]);
+        assert_eq!(holding(&mut agent, not_here), refused);
+        assert_eq!(agent.refusals(), [], "it may be wanted later");
+    }
+    ordered(&mut agent, &order);
+    assert_eq!(holding(&mut agent, stray("host1", ME)), [Output::Carry { order: order.clone() }]);
 }
 
 #[test]
@@ -249,10 +257,10 @@ fn what_the_log_says_without_an_open_order_moves_nothing() {
     assert_eq!(holder(&mut agent, "host1", 7, Some(ME)), []);
     let order = start(7);
     ordered(&mut agent, &order);
-    let nobody = Input::Holder { instance: VM, holder: Outcome::Observed(None) };
+    let nobody = Input::Holder { instance: VM, holding: Outcome::Observed(Holding::default()) };
     assert_eq!(agent.handle(nobody, NOW), answers(&order, Outcome::Refused(Refusal::NotAssigned)));
     let mut refused = self::agent();
     ordered(&mut refused, &order);
-    let refusal = Input::Holder { instance: VM, holder: Outcome::Refused(Refusal::Privilege) };
+    let refusal = Input::Holder { instance: VM, holding: Outcome::Refused(Refusal::Privilege) };
     assert_eq!(refused.handle(refusal, NOW), answers(&order, Outcome::Refused(Refusal::Privilege)));
 }

@@ -2,6 +2,7 @@
 
 use super::guard;
 use super::report::{Decision, Reason};
+use crate::state::unclear_since;
 use crate::{Change, Fence, Host, HostState, Proof, ProofClass, Stage, State};
 
 pub(super) fn decide(state: &State, host: &Host, decision: &mut Decision) {
@@ -20,6 +21,9 @@ pub(super) fn decide(state: &State, host: &Host, decision: &mut Decision) {
             if let Some(fence) = state.fence(&token) {
                 look_for_new_boot(state, host, fence, decision);
             }
+        }
+        HostState::Up { .. } if unclear_since(state, host).is_some() => {
+            decision.report.note(&host.id, Reason::NobodyCanTell { host: host.id.clone() });
         }
         HostState::New | HostState::Up { .. } | HostState::Fenced { .. } => {}
     }

@@ -2,13 +2,16 @@
 
 use crate::state::unclear_since;
 use crate::{
-    ClusterTime, ControllerId, Evidence, Host, HostId, HostState, Millis, Power, Settings, Sight, State, Uncertainty,
-    Verdict, View, Vote,
+    ClusterTime, ControllerId, Evidence, Host, HostId, HostState, Millis, Outage, Power, Settings, Sight, State,
+    Uncertainty, Verdict, View, Vote,
 };
 
 /// After its controllers can be reached again an agent needs this long at most until it is heard: a pause between two
 /// calls, a call that goes nowhere, and one that is answered.
 pub const CALL_AGAIN: Millis = Millis(5000);
+
+/// A host that was silent for longer when an outage began has had three times the time that its agent needs to call again.
+const EXCUSED_MAX: Millis = CALL_AGAIN.times(3);
 
 /// A vote that condemns a host which is not lost is cast anew after this long, on the cluster's clock.
 pub const CAST_AGAIN: Millis = Millis(10_000);
@@ -19,53 +22,89 @@ const BEATS_MISSED_MIN: u64 = 3;
 /// Returns this controller's verdicts on the enrolled hosts of which something can be said.
 ///
 /// Silence counts from `view.since` on at the earliest: a controller that just started is patient (rule 19), and so is one
-/// that most hosts were silent to until a moment ago. A host without a verdict keeps the vote that it has. Whoever judges
-/// notes in `view.cut_off_at` when a verdict was that it is cut off.
+/// that most hosts were silent to until a moment ago. A host without a verdict keeps the vote that it has. Whoever watches
+/// notes in `view.outage` what [`outage`] says.
 pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
     let settings = state.settings();
     let mut votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
-    if is_cut_off(state, &settings, view, now, &votes) {
+    let hearing = Hearing::of(state, &settings, view, now, &votes);
+    if hearing.late.len() > hearing.heard {
         for vote in votes.iter_mut().filter(|vote| vote.verdict == Verdict::Unreachable) {
             vote.verdict = Verdict::CannotTell(Uncertainty::CutOff);
         }
-    } else if let Some(cut_off_at) = view.cut_off_at {
+    } else if let Some(outage) = view.outage {
         // Hosts are not heard again all at once. Those that are still to come were not silent, nobody could hear them.
         votes.retain(|vote| {
             let patience = || silence_max(state, &vote.host, &settings).max(CALL_AGAIN);
-            vote.verdict != Verdict::Unreachable || now - cut_off_at > patience()
+            let is_excused = || outage.since - last_heard(view, &vote.host) <= EXCUSED_MAX;
+            vote.verdict != Verdict::Unreachable || now - outage.seen > patience() || !is_excused()
         });
     }
     votes
 }
 
-/// Returns whether more hosts are late than are heard, of those that should be heard.
+/// Returns the outage of this controller's network that it is in, as far as it can tell: more hosts fell silent at once than
+/// are heard.
+///
+/// It is asked when a controller judges, and just before a host that was late is heard again: an outage may begin after one
+/// judgement and be over before the next, and for the host that was heard first it lasted longest (found by simulation).
+/// Hosts that fell silent long before the last one are dead for reasons of their own, or a host that is slow would excuse
+/// them for ever.
+pub fn outage(state: &State, view: &View, now: Millis) -> Option<Outage> {
+    let settings = state.settings();
+    let votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
+    let Hearing { heard, late } = Hearing::of(state, &settings, view, now, &votes);
+    let since = late.iter().copied().max()?;
+    let at_once = late.iter().filter(|last| since - **last <= settings.heartbeat_interval.times(BEATS_MISSED_MIN));
+    (at_once.count() > heard).then_some(Outage { since, seen: now })
+}
+
+/// Returns after how long without a heartbeat a host is late, long before its silence condemns it.
+pub fn late_after(heartbeat_interval: Millis) -> Millis {
+    Millis(heartbeat_interval.0.saturating_mul(3) / 2)
+}
+
+/// Returns when a host was heard last, or could have been.
+fn last_heard(view: &View, host: &HostId) -> Millis {
+    view.hosts.get(host).and_then(|sight| sight.heartbeat).map_or(view.since, |beat| beat.at.max(view.since))
+}
+
+/// How many hosts are heard, and when those that are late and should be heard were heard last.
 ///
 /// Late is whoever is a heartbeat and a half behind, long before silence condemns. When a network fails, the host that
 /// was heard first is silent for too long first; the others seem well then, and are not heard any more either. Since
 /// silence lasts three intervals and hosts are at most one apart, all of them are late by then (rule 21).
-fn is_cut_off(state: &State, settings: &Settings, view: &View, now: Millis, votes: &[Vote]) -> bool {
-    let late_after = Millis(settings.heartbeat_interval.0.saturating_mul(3) / 2);
-    // A host that is off, on purpose or already dealt with is silent for a reason of its own; one that answers
-    // otherwise can be reached. Any host that is heard shows that this controller can hear.
-    let should_be_heard = |host: &Host| {
-        // Votes are in the order of their hosts.
-        let vote = votes.binary_search_by(|vote| vote.host.cmp(&host.id)).ok().map(|place| &votes[place]);
-        let has_a_reason = vote.is_some_and(|vote| match vote.verdict {
-            Verdict::PoweredOff | Verdict::CannotTell(_) => true,
-            Verdict::Unreachable | Verdict::Alive { .. } => false,
-        });
-        host.admitted_boot().is_some() && host.maintenance.is_none() && !has_a_reason
-    };
-    let (mut heard, mut late) = (0_usize, 0_usize);
-    for host in state.hosts().filter(|host| host.enrolment.is_some()) {
-        let Some(beat) = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat) else { continue };
-        if now - beat.at.max(view.since) <= late_after {
-            heard += 1;
-        } else if should_be_heard(host) {
-            late += 1;
+struct Hearing {
+    heard: usize,
+    late: Vec<Millis>,
+}
+
+impl Hearing {
+    fn of(state: &State, settings: &Settings, view: &View, now: Millis, votes: &[Vote]) -> Self {
+        let late_after = late_after(settings.heartbeat_interval);
+        // A host that is off, on purpose or already dealt with is silent for a reason of its own; one that answers
+        // otherwise can be reached. Any host that is heard shows that this controller can hear.
+        let should_be_heard = |host: &Host| {
+            // Votes are in the order of their hosts.
+            let vote = votes.binary_search_by(|vote| vote.host.cmp(&host.id)).ok().map(|place| &votes[place]);
+            let has_a_reason = vote.is_some_and(|vote| match vote.verdict {
+                Verdict::PoweredOff | Verdict::CannotTell(_) => true,
+                Verdict::Unreachable | Verdict::Alive { .. } => false,
+            });
+            host.admitted_boot().is_some() && host.maintenance.is_none() && !has_a_reason
+        };
+        let mut hearing = Self { heard: 0, late: Vec::new() };
+        for host in state.hosts().filter(|host| host.enrolment.is_some()) {
+            let Some(beat) = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat) else { continue };
+            let last = beat.at.max(view.since);
+            if now - last <= late_after {
+                hearing.heard += 1;
+            } else if should_be_heard(host) {
+                hearing.late.push(last);
+            }
         }
+        hearing
     }
-    late > heard
 }
 
 /// Returns the longest silence of a host that does not condemn it.

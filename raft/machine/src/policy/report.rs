@@ -54,6 +54,8 @@ pub enum Reason {
     ProofNotEnough { proof: Proof },
     /// A host has listed instances that are to move in a boot that is not proven over: they may still run there.
     WaitsForCopies { instances: u32, host: HostId },
+    /// Most controllers do not hear a host that is up, and too few of them can say that it is dead.
+    NobodyCanTell { host: HostId },
     /// An instance found no place.
     Parked { instances: u32, why: Parking },
 }
@@ -101,7 +103,13 @@ impl fmt::Display for Reason {
             Self::WaitsForCopies { instances, host } => {
                 write!(
                     f,
-                    "host {host} came back and listed {instances} of its instances, so they may still run there; they move when its agent reports that they are gone. If it is off, 'quorumfence host confirm-dead {host}' says so"
+                    "host {host} has listed {instances} of its instances, so they may still run there; they move when its agent reports that they are gone. If {host} is off, 'quorumfence host confirm-dead {host}' says so"
+                )
+            }
+            Self::NobodyCanTell { host } => {
+                write!(
+                    f,
+                    "most controllers do not hear it, and too few can say that it is dead: who hears hardly any host may be cut off itself. If it is off, 'quorumfence host confirm-dead {host}' says so"
                 )
             }
             Self::Parked { instances, why } => write!(f, "{instances} instance(s) parked: {why}"),

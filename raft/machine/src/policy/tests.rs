@@ -6,8 +6,8 @@ mod moves;
 
 use crate::state::tests_rig::{Rig, boot, host, instance};
 use crate::{
-    Change, ControllerId, Destination, HostId, Millis, Move, Parking, Power, PowerReading, Reason, Segment, SegmentId,
-    Settings, Uncertainty, Verdict, View, Vote, changed_votes, decide, judge, suspects,
+    Change, ControllerId, Destination, HostId, Millis, Move, Outage, Parking, Power, PowerReading, Reason, Segment,
+    SegmentId, Settings, Uncertainty, Verdict, View, Vote, changed_votes, decide, judge, suspects,
 };
 
 /// A view in which every host of the rig was heard at `ages[n]` before `NOW`.
@@ -54,6 +54,19 @@ fn a_network_that_fails_between_heartbeats_condemns_nobody() {
 }
 
 #[test]
+fn most_hosts_that_fall_silent_at_once_are_an_outage_before_any_of_them_is_condemned() {
+    let rig = Rig::green();
+    let outage = |ages| crate::outage(&rig.state, &view(ages), NOW);
+    let since = |ago| Some(Outage { since: NOW - Millis(ago), seen: NOW });
+    assert_eq!(outage([1501, 2000, 0]), since(1501), "two are late, one is heard");
+    assert_eq!(outage([1501, 1500, 0]), None);
+    assert_eq!(outage([9000, 0, 0]), None);
+    assert_eq!(outage([6000, 9000, 0]), since(6000));
+    assert_eq!(outage([5999, 9000, 0]), None, "one was dead when the other fell silent");
+    assert_eq!(crate::late_after(Millis(1000)), Millis(1500));
+}
+
+#[test]
 fn a_late_host_with_a_reason_of_its_own_cuts_nobody_off() {
     let mut rig = Rig::green();
     let mut off = view([3001, 2600, 0]);
@@ -80,12 +93,27 @@ fn silence_condemns_nobody_before_three_heartbeats_are_missed() {
 #[test]
 fn hosts_that_are_not_heard_yet_after_a_controller_was_cut_off_get_their_whole_patience() {
     let rig = Rig::green();
-    let after = |ago| View { cut_off_at: Some(NOW - Millis(ago)), ..view([20_000, 0, 0]) };
+    let after = |ago| {
+        let seen = NOW - Millis(ago);
+        View { outage: Some(Outage { since: NOW - Millis(19_000), seen }), ..view([20_000, 0, 0]) }
+    };
     assert_eq!(verdicts(&rig, &after(5000)), [alive(2), alive(3)], "no verdict, the vote stays");
     assert_eq!(verdicts(&rig, &after(5001)), [Verdict::Unreachable, alive(2), alive(3)]);
     let mut off = after(10);
     off.hosts.get_mut(&host(1)).unwrap().power = Some(PowerReading { at: NOW, power: Power::Off });
     assert_eq!(verdicts(&rig, &off), [Verdict::PoweredOff, alive(2), alive(3)], "what is seen needs no patience");
+}
+
+#[test]
+fn an_outage_excuses_nobody_who_was_silent_for_long_when_it_began() {
+    let rig = Rig::green();
+    let after = |since| {
+        let outage = Some(Outage { since: NOW - Millis(since), seen: NOW - Millis(10) });
+        View { outage, ..view([20_000, 0, 0]) }
+    };
+    assert_eq!(verdicts(&rig, &after(5000)), [alive(2), alive(3)]);
+    assert_eq!(verdicts(&rig, &after(4999)), [Verdict::Unreachable, alive(2), alive(3)]);
+    assert_eq!(verdicts(&rig, &after(21_000)), [alive(2), alive(3)], "it was heard since");
 }
 
 #[test]

@@ -9,12 +9,21 @@ use crate::{BootId, ClusterTime, HostId, Millis, Power};
 pub struct View {
     /// Since when this controller watches: silence from before does not count.
     pub since: Millis,
-    /// When this controller last took itself for cut off. What it did not hear until then condemns nobody.
-    pub cut_off_at: Option<Millis>,
+    /// The last outage of this controller's network. Whom it did not hear for that reason it does not condemn.
+    pub outage: Option<Outage>,
     /// When this controller became leader and at which cluster time; `None` while it is not.
     pub leading: Option<(Millis, ClusterTime)>,
     /// What was seen of each host.
     pub hosts: BTreeMap<HostId, Sight>,
+}
+
+/// An outage of one controller's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// When the last of the hosts that fell silent was heard.
+    pub since: Millis,
+    /// When they were last seen to be silent.
+    pub seen: Millis,
 }
 
 /// What one controller saw of one host.

@@ -13,7 +13,7 @@ use self::attempt::Failed;
 pub(super) use self::word::confirm_dead;
 pub(crate) use self::word::unclear_since;
 use super::apply::Effect;
-use super::{Host, HostState, State, recovery, vote};
+use super::{AgentFacts, Host, HostState, State, recovery, vote};
 use crate::policy::guard;
 use crate::{
     BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal, Rejected,
@@ -193,7 +193,11 @@ pub(super) fn decide(state: &mut State, at: LogIndex, name: &HostId, lost_at: Lo
     Ok((Reply::Fence(token), vec![Event::FenceDecided { host: name.clone(), token }]))
 }
 
+/// Opens a fence. One that follows another, before its host was admitted again, waits for that one's permits too.
 fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: LogIndex) -> Token {
+    let former = state.hosts.get(name).and_then(Host::fence).and_then(|token| state.fences.get(&token));
+    let permits = former.map(|fence| fence.permits.clone()).unwrap_or_default();
+    recovery::keep_unsettled(state, name);
     forget_oldest(state);
     let token = Token(at);
     let grace = if vote::another_boot_is_heard(state, name, boot) { REPORT_GRACE } else { Millis::ZERO };
@@ -210,7 +214,7 @@ fn open(state: &mut State, at: LogIndex, name: &HostId, boot: BootId, lost_at: L
         refused: BTreeSet::new(),
         not_before: decided.after(grace),
         executor: None,
-        permits: Vec::new(),
+        permits,
         stage: Stage::Working,
         started: 0,
     };
@@ -371,7 +375,7 @@ fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Eve
     match &proof {
         Proof::PowerOffVerified { .. } | Proof::Human { .. } => {
             // It came up by itself while it was being fenced; that boot is over too.
-            facts.into_iter().filter(|facts| Some(facts.boot) != boot).for_each(|facts| facts.running.clear());
+            facts.into_iter().filter(|facts| Some(facts.boot) != boot).for_each(AgentFacts::all_is_over);
         }
         Proof::NewBootId { .. } => {}
     }

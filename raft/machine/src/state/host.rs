@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::apply::Effect;
 use super::{Fence, Instance, RecoveryStage, Stage, State, instance, recovery};
 use crate::{
-    AgentReport, BootId, ClusterTime, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, LogIndex, Millis,
-    Reason, Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
+    AgentReport, BootId, ClusterTime, ControllerId, Enrolment, Event, Evidence, HostId, InstanceId, InstanceReport,
+    InstanceState, LogIndex, Millis, Reason, Rejected, Reply, SegmentId, SystemUuid, Token, Verdict,
 };
 
 /// Boots that are remembered: a report is not under way for longer than it takes to boot so often.
@@ -38,12 +38,20 @@ pub struct Host {
 pub struct AgentFacts {
     /// The running boot.
     pub boot: BootId,
+    /// The entry that brought its first report.
+    pub boot_at: LogIndex,
     /// The machine's SMBIOS UUID.
     pub system_uuid: Option<SystemUuid>,
     /// Memory for instances, in MiB.
     pub memory_mib: u64,
-    /// The instances that run there.
+    /// The instances that are there: they run, or may begin to.
     pub running: BTreeSet<InstanceId>,
+    /// Those of them that a live migration brings or takes away.
+    pub moving: BTreeSet<InstanceId>,
+    /// Those of them that a live migration has brought, or is bringing.
+    pub brought: BTreeSet<InstanceId>,
+    /// What the boots that were followed by another ran when they were heard last, from the admitted one on.
+    pub ran_before: BTreeSet<InstanceId>,
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     pub cannot_refuse: bool,
     /// When it listed what runs there, on the host's own clock.
@@ -223,9 +231,11 @@ pub(super) fn set_maintenance(state: &mut State, at: LogIndex, name: &HostId, re
 
 /// A report of another boot than the admitted one means that the admitted boot is over (rule 40): the host is lost,
 /// however healthy the new boot looks. Only the same machine can say that: an agent that was set up under this name on
-/// another one knows nothing of it (rule 12).
+/// another one knows nothing of it (rule 12). And only a boot that lives can: its agent made the list after it had been told
+/// of the entry that took the last boot over, so it is the later one of the two.
 pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &AgentReport) -> Effect {
-    if is_over(state, name, report.boot) {
+    let may_be_over = state.new_boot_since(name, report.boot).is_some_and(|since| report.as_of < Some(since));
+    if may_be_over || is_over(state, name, report.boot) {
         return Err(Rejected::WrongBoot(name.clone()));
     }
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
@@ -242,16 +252,9 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
         return Ok((Reply::Done, Vec::new()));
     }
     let mut events = Vec::new();
-    let boot_before = host.agent.as_ref().map(|agent| agent.boot);
-    let mut earlier = host.agent.as_ref().map(|agent| agent.earlier.clone()).unwrap_or_default();
-    earlier.extend(boot_before.filter(|before| *before != report.boot));
-    earlier.drain(..earlier.len().saturating_sub(EARLIER_BOOTS_MAX));
-    let running_before = host.agent.as_ref().map(|agent| agent.running.clone()).unwrap_or_default();
-    let running = report.instances.iter().filter(|row| row.state.is_here()).map(|row| row.id).collect();
-    let system_uuid = report.system_uuid.or(machine);
-    let (boot, cannot_refuse) = (report.boot, report.cannot_refuse);
-    let (memory_mib, listed) = (report.memory_mib, report.listed);
-    host.agent = Some(AgentFacts { boot, system_uuid, memory_mib, running, cannot_refuse, listed, earlier });
+    let before = host.agent.take();
+    let boot_before = before.as_ref().map(|agent| agent.boot);
+    host.agent = Some(AgentFacts::after(before.clone(), at, report));
     if let Some(boot) = host.up_boot()
         && boot != report.boot
     {
@@ -260,11 +263,80 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     } else if boot_before != Some(report.boot) {
         events.push(Event::HostBooted { host: name.clone(), boot: report.boot });
     }
-    events.extend(instance::inventory(state, at, name, report, &running_before));
+    events.extend(instance::inventory(state, at, name, report, before.as_ref()));
+    recovery::forget_what_runs(state, name, report);
     Ok((Reply::Done, events))
 }
 
 impl AgentFacts {
+    /// Returns what is known after a report that counts.
+    fn after(before: Option<Self>, at: LogIndex, report: &AgentReport) -> Self {
+        let here = |row: &&InstanceReport| row.state.is_here();
+        let running: BTreeSet<InstanceId> = report.instances.iter().filter(here).map(|row| row.id).collect();
+        let moving: BTreeSet<InstanceId> =
+            report.instances.iter().filter(|row| row.state == InstanceState::Moving).map(|row| row.id).collect();
+        let mut facts = Self {
+            boot: report.boot,
+            boot_at: at,
+            system_uuid: report.system_uuid,
+            memory_mib: report.memory_mib,
+            brought: moving.clone(),
+            running,
+            moving,
+            ran_before: BTreeSet::new(),
+            cannot_refuse: report.cannot_refuse,
+            listed: report.listed,
+            earlier: Vec::new(),
+        };
+        let Some(before) = before else { return facts };
+        let ran_before = before.ran(before.boot);
+        facts.system_uuid = facts.system_uuid.or(before.system_uuid);
+        facts.earlier = before.earlier;
+        if before.boot == report.boot {
+            facts.boot_at = before.boot_at;
+            facts.brought.extend(before.brought.intersection(&facts.running));
+            facts.ran_before = before.ran_before;
+        } else {
+            facts.earlier.push(before.boot);
+            facts.earlier.drain(..facts.earlier.len().saturating_sub(EARLIER_BOOTS_MAX));
+            facts.ran_before = ran_before;
+        }
+        facts
+    }
+
+    /// Returns whether an instance runs there, and is not just being moved there or away.
+    pub fn runs(&self, instance: &InstanceId) -> bool {
+        self.running.contains(instance) && !self.moving.contains(instance)
+    }
+
+    /// Returns what a boot of this host and those before it, from the admitted one on, ran when they were heard last, as far
+    /// as it is known.
+    pub(super) fn ran(&self, boot: BootId) -> BTreeSet<InstanceId> {
+        if self.boot == boot {
+            let runs = self.running.difference(&self.moving);
+            runs.chain(&self.ran_before).copied().collect()
+        } else if self.earlier.contains(&boot) {
+            self.ran_before.clone()
+        } else {
+            BTreeSet::new()
+        }
+    }
+
+    /// Forgets that a boot of this host, or one before it, ran an instance.
+    pub(super) fn forget(&mut self, boot: BootId, instance: &InstanceId) {
+        if self.boot == boot {
+            self.running.remove(instance);
+        }
+        self.ran_before.remove(instance);
+    }
+
+    /// Forgets what is over with every boot that reported.
+    pub(super) fn all_is_over(&mut self) {
+        for set in [&mut self.running, &mut self.moving, &mut self.brought] {
+            set.clear();
+        }
+    }
+
     /// Returns whether the agent has made a later list in the same boot than this one, which was late on its way: another
     /// controller took it long ago, say.
     pub fn has_said_more(&self, report: &AgentReport) -> bool {
@@ -285,6 +357,16 @@ fn is_over(state: &State, name: &HostId, boot: BootId) -> bool {
 }
 
 impl State {
+    /// Returns the entry that an agent in this boot must have been told of before it lists anything, if it is another boot
+    /// than the one that the log knows.
+    ///
+    /// A report may be late by any time: one controller hears a boot that lived for a second, and the others already hear the
+    /// next. A boot whose agent knows of the last one's first report is later than that one.
+    pub fn new_boot_since(&self, host: &HostId, boot: BootId) -> Option<LogIndex> {
+        let facts = self.host(host)?.agent.as_ref()?;
+        (facts.boot != boot).then_some(facts.boot_at)
+    }
+
     /// Returns whether a host's agent listed an instance when it was last heard.
     pub(super) fn lists(&self, host: &HostId, instance: InstanceId) -> bool {
         let facts = self.hosts.get(host).and_then(|row| row.agent.as_ref());
@@ -322,6 +404,9 @@ pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId
     host.state = HostState::Up { boot };
     // What was said about an earlier boot says nothing about this one.
     host.votes.retain(|_, vote| vote.verdict == Verdict::Alive { boot });
+    if let Some(facts) = &mut host.agent {
+        facts.ran_before.clear();
+    }
     recovery::end_where_evacuation_is_off(state, at, name);
     let mut events = vec![Event::HostAdmitted { host: name.clone(), boot }];
     events.extend(instance::settle(state, at, name));
@@ -367,14 +452,15 @@ pub(crate) fn admission_waits_for(state: &State, host: &Host, clock: ClusterTime
 /// What the fenced boot ran is gone with it: until the agent reports another boot, nothing of its list is left there.
 fn instances_left(state: &State, host: &Host, fence: &Fence) -> Option<Reason> {
     let returned = host.agent.as_ref().filter(|agent| fence.boot != Some(agent.boot));
-    let is_stray = |id: &&InstanceId| state.instance(id).is_some_and(|row| row.is_stray_on(&host.id));
+    let is_stray = |id: &&InstanceId| state.instance(id).is_some_and(|row| row.is_stray_on(host));
     let strays: BTreeSet<InstanceId> =
         returned.into_iter().flat_map(|agent| &agent.running).filter(is_stray).copied().collect();
     let on_its_way = |row: &&Instance| {
         let stage = row.recovery.as_ref().map(|recovery| &recovery.stage);
         row.owner == host.id && stage.is_some_and(|stage| !matches!(stage, RecoveryStage::Parked(_)))
     };
-    let owned = state.instances.values().filter(on_its_way).map(|row| row.id).collect();
+    let owned = state.instances.values().filter(on_its_way).map(|row| row.id);
+    let owned = owned.chain(recovery::asked_for(state, &host.id)).collect();
     let nobody_up = state.hosts.values().all(|other| other.up_boot().is_none());
     let left = if nobody_up { strays.len() } else { strays.union(&owned).count() };
     (left > 0).then(|| Reason::WaitsForInstances { left: u32::try_from(left).unwrap_or(u32::MAX) })

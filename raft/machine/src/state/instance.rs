@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use std::collections::BTreeSet;
 
-use super::{HostState, State, recovery};
+use super::{AgentFacts, Host, HostState, State, recovery};
 use crate::{
     AgentReport, BootId, ClusterTime, Event, HostId, InstanceId, InstanceReport, InstanceState, LogIndex, Parking,
     Refusal, Token,
@@ -88,7 +88,7 @@ impl Instance {
         }
     }
 
-    /// Returns the host that may run it, the decision that says so, and the boot that it is bound to, if to one.
+    /// Returns the host that may run it, the decision that says so, and the boot that is to start it, while one is.
     ///
     /// This is what an agent asks before it starts anything. `None` while its old host is fenced and no new one is
     /// chosen: then nobody may run it, not even the old host in another boot.
@@ -107,10 +107,12 @@ impl Instance {
     }
 
     /// Returns whether a copy on `host` is one too many: the log gives the instance to another host, or to one that is still
-    /// to be found. What its owner has let go is no copy but the instance, which somebody moved.
-    pub(crate) fn is_stray_on(&self, host: &HostId) -> bool {
-        let was_let_go = self.recovery.is_none() && self.state == InstanceState::Stopped;
-        !self.is_held_by(host) && !was_let_go
+    /// to be found. What a live migration brings from a living owner is no copy but the instance: its owner lets go of it, or
+    /// it vanishes.
+    pub(crate) fn is_stray_on(&self, host: &Host) -> bool {
+        let is_brought = host.agent.as_ref().is_some_and(|facts| facts.brought.contains(&self.id));
+        let is_the_instance = self.recovery.is_none() && is_brought;
+        !is_the_instance && !self.is_held_by(&host.id)
     }
 
     /// Returns whether the log lets `host` run it.
@@ -125,8 +127,9 @@ pub(super) fn inventory(
     at: LogIndex,
     host: &HostId,
     report: &AgentReport,
-    running_before: &BTreeSet<InstanceId>,
+    before: Option<&AgentFacts>,
 ) -> Vec<Event> {
+    let running_before = before.map(|facts| facts.running.clone()).unwrap_or_default();
     let may_own = state.hosts.get(host).is_some_and(|row| match row.state {
         HostState::New => true,
         HostState::Up { boot } => boot == report.boot,
@@ -134,25 +137,25 @@ pub(super) fn inventory(
     });
     let mut events = Vec::new();
     for row in &report.instances {
-        let newly_running = row.state.is_here() && !running_before.contains(&row.id);
+        let newly_running = row.state == InstanceState::Running && !before.is_some_and(|facts| facts.runs(&row.id));
         events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
     }
     if may_own {
-        events.extend(follow_migrations(state, at, host, report, running_before));
-        events.extend(end_missing(state, at, host, report, running_before));
+        events.extend(follow_migrations(state, at, host, report, &running_before));
+        events.extend(end_missing(state, at, host, report, &running_before));
     }
     events
 }
 
-/// Settles what was moved while one of its two hosts was away, now that this one is admitted: what it owned and does not
-/// run goes to the admitted host that runs it, and it gets what it runs and its owner has let go.
+/// Settles what was moved while one of its two hosts was away, now that this one is admitted or heard again: what it owned and
+/// does not run goes to the admitted host that runs it, and it gets what it runs and its owner has let go.
 pub(super) fn settle(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
+    let may_be = |row: &&Instance| row.owner == *host || state.lists(host, row.id);
     let target = |row: &Instance| {
-        let owner_lists = state.lists(&row.owner, row.id);
-        let runs_on = recovery::runs_on(state, row.id).filter(|_| !owner_lists && row.recovery.is_none())?;
-        (row.owner == *host || runs_on.id == *host).then(|| runs_on.id.clone())
+        let runs_on = recovery::runs_on(state, row.id).filter(|_| row.recovery.is_none())?;
+        state.has_let_go(&row.owner, row.id).then(|| runs_on.id.clone())
     };
-    let moved = state.instances.values().filter_map(|row| Some((row.id, target(row)?))).collect();
+    let moved = state.instances.values().filter(may_be).filter_map(|row| Some((row.id, target(row)?))).collect();
     give(state, at, moved)
 }
 
@@ -234,12 +237,8 @@ fn one(
         return Vec::new();
     }
     let owner = known.owner.clone();
-    let left_its_owner = known.recovery.is_none()
-        && state.hosts.get(&owner).is_some_and(|row_owner| {
-            row_owner.up_boot().is_some()
-                && row_owner.agent.as_ref().is_some_and(|agent| !agent.running.contains(&row.id))
-        });
-    if row.state == InstanceState::Running && left_its_owner && is_up_here {
+    let may_move = row.state == InstanceState::Running && known.recovery.is_none() && is_up_here;
+    if may_move && state.has_let_go(&owner, row.id) {
         update(state, row);
         if let Some(instance) = state.instances.get_mut(&row.id) {
             instance.owner = host.clone();
@@ -251,6 +250,16 @@ fn one(
         return vec![Event::InstanceStray { instance: row.id, host: host.clone(), owner }];
     }
     Vec::new()
+}
+
+impl State {
+    /// Returns whether an owner has listed what it has without an instance, or is proven off.
+    pub fn has_let_go(&self, owner: &HostId, id: InstanceId) -> bool {
+        self.hosts.get(owner).is_some_and(|owner| match owner.state {
+            HostState::Up { .. } | HostState::Fenced { .. } => !recovery::may_run(self, owner, id),
+            HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } => false,
+        })
+    }
 }
 
 fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport) -> Vec<Event> {
@@ -302,8 +311,7 @@ fn end_missing(
         .collect();
     let mut events = Vec::new();
     for id in missing {
-        let died_with = state.instances.get(&id).and_then(|row| recovery::lost_on_its_way(state, row));
-        if let Some((to, token)) = died_with {
+        if let Some((to, token)) = recovery::lost_on_its_way(state, id) {
             events.extend(give(state, at, vec![(id, to)]));
             recovery::wait(state, id, token);
         } else if let Some(instance) = state.instances.get_mut(&id) {

@@ -1,31 +1,26 @@
 //! Recoveries: from a proven fence to instances that run again.
 
+use std::collections::BTreeSet;
+
 use super::apply::Effect;
-use super::{Assignment, Host, HostState, Instance, Recovery, RecoveryStage, Stage, State, instance};
+use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State, instance};
 use crate::{
-    BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Millis, Move, Outcome,
-    Parking, Refusal, Rejected, Reply, StartWork, StopWork, Token, Work,
+    AgentReport, BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Millis, Move,
+    Outcome, Parking, Refusal, Rejected, Reply, StartWork, StopWork, Stray, Token, Work,
 };
 
 /// A living agent lists what runs more often than this.
 const LISTS_WITHIN: Millis = Millis(60_000);
 
 /// Opens the recovery of everything that a fenced host ran or was about to run, and of what it had listed that other
-/// hands had moved there, if its owner does not list it any more.
+/// hands had moved there, if its owner does not list it any more. What it had let go and another host runs goes to that host.
 ///
 /// An assignment to it ends here, also when there is no successor: a kept target would be tried again after its
 /// reboot, which is a second copy (rule 39).
 pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token) -> Vec<Event> {
-    let dead_boot = state.fences.get(&token).and_then(|fence| fence.boot);
-    let facts = state.hosts.get(host).and_then(|row| row.agent.as_ref());
-    let listed = facts.filter(|facts| Some(facts.boot) == dead_boot).map(|facts| &facts.running);
-    let was_brought_here = |row: &&Instance| {
-        let is_elsewhere = row.owner != *host && row.recovery.is_none() && row.ha_enabled;
-        is_elsewhere && !state.lists(&row.owner, row.id)
-    };
-    let rows = listed.into_iter().flatten().filter_map(|id| state.instances.get(id));
-    let brought = rows.filter(was_brought_here).map(|row| (row.id, host.clone())).collect();
-    let events = instance::give(state, at, brought);
+    let was_brought_here = |claim: &Claim<'_>| claim.dead == host && !state.lists(claim.owner, claim.id);
+    let brought = claims(state).filter(was_brought_here).map(|claim| (claim.id, host.clone())).collect();
+    let mut events = instance::give(state, at, brought);
     let touched: Vec<InstanceId> = state
         .instances
         .values()
@@ -38,6 +33,9 @@ pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token)
         .map(|row| row.id)
         .collect();
     touched.into_iter().for_each(|id| wait(state, id, token));
+    let left = state.instances.values().filter(|row| row.owner == *host && row.recovery.is_none());
+    let left = left.filter_map(|row| Some((row.id, runs_on(state, row.id)?.id.clone()))).collect();
+    events.extend(instance::give(state, at, left));
     events
 }
 
@@ -49,20 +47,115 @@ pub(super) fn wait(state: &mut State, id: InstanceId, fence: Token) {
     instance.recovery = Some(Recovery { fence, stage, refusals, not_before: ClusterTime::default() });
 }
 
-/// Returns the host that an instance had been moved to, with its proven fence, when its owner's list comes too late to say
-/// so: that host listed it, and died a moment ago.
-pub(super) fn lost_on_its_way(state: &State, row: &Instance) -> Option<(HostId, Token)> {
-    let clock = state.cluster()?.clock;
-    let (host, died) = state.hosts.values().find_map(|host| {
-        let HostState::Fenced { token } = host.state else { return None };
-        let boot = state.fences.get(&token)?.boot;
-        let facts = host.agent.as_ref().filter(|facts| Some(facts.boot) == boot)?;
-        let died_there = host.id != row.owner && row.ha_enabled && token > row.token && facts.running.contains(&row.id);
-        died_there.then(|| (host.id.clone(), token))
-    })?;
-    let is_proof = |event: &Event| matches!(event, Event::HostFenced { token, .. } if *token == died);
-    let proof = state.events.values().find(|row| is_proof(&row.event))?;
-    (clock.since(proof.clock) <= LISTS_WITHIN).then_some((host, died))
+/// That an instance ran on a host which is proven dead, while the log still gives it to another one: it was moved there, or
+/// was never more than on its way. The other host's list tells, if it was made since.
+struct Claim<'a> {
+    id: InstanceId,
+    owner: &'a HostId,
+    dead: &'a HostId,
+    fence: Token,
+    proven_at: LogIndex,
+}
+
+fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
+    state.hosts.values().filter_map(|host| dead_boot(state, host)).flat_map(move |(host, fence, boot, proven_at)| {
+        let ran = host.agent.as_ref().map(|facts| facts.ran(boot));
+        ran.into_iter().flatten().filter_map(move |id| {
+            let row = state.instances.get(&id)?;
+            let was_given_before = row.token.0 < proven_at;
+            let is_open = row.owner != host.id && row.ha_enabled && row.recovery.is_none() && was_given_before;
+            is_open.then_some(Claim { id, owner: &row.owner, dead: &host.id, fence, proven_at })
+        })
+    })
+}
+
+/// Returns the boot of a host that a fence has proven over, and the entry that did.
+fn dead_boot<'a>(state: &'a State, host: &'a Host) -> Option<(&'a Host, Token, BootId, LogIndex)> {
+    let HostState::Fenced { token } = host.state else { return None };
+    let fence = state.fences.get(&token)?;
+    let Stage::Proven { at, .. } = fence.stage else { return None };
+    Some((host, token, fence.boot?, at))
+}
+
+impl Claim<'_> {
+    /// Returns whether its proof is so young that a list may still be on its way.
+    fn is_young(&self, state: &State) -> bool {
+        let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
+        let is_proof = |event: &Event| matches!(event, Event::HostFenced { token, .. } if *token == self.fence);
+        let proof = state.events.values().rev().find(|row| is_proof(&row.event));
+        proof.is_some_and(|proof| clock.since(proof.clock) <= LISTS_WITHIN)
+    }
+
+    /// Returns whether its owner is up, and has listed the instance before the other host died.
+    fn is_asked(&self, state: &State) -> bool {
+        let is_up = state.hosts.get(self.owner).is_some_and(|owner| owner.up_boot().is_some());
+        is_up && state.lists(self.owner, self.id)
+    }
+}
+
+/// Returns the host that an instance was moved to and died with, and that host's fence, when its owner's list comes too late
+/// to say so.
+pub(super) fn lost_on_its_way(state: &State, id: InstanceId) -> Option<(HostId, Token)> {
+    let claim = claims(state).find(|claim| claim.id == id).filter(|claim| claim.is_young(state))?;
+    Some((claim.dead.clone(), claim.fence))
+}
+
+/// Returns the hosts that must say whether they have what a dead host ran too, each with the entry that proved it dead.
+pub(super) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
+    claims(state).filter(|claim| claim.is_asked(state)).map(|claim| (claim.owner, claim.proven_at))
+}
+
+/// Returns what may have died with a host, and another host will say so soon. Nobody asks any more once it is admitted.
+pub(super) fn asked_for<'a>(state: &'a State, host: &'a HostId) -> impl Iterator<Item = InstanceId> {
+    let of_host = claims(state).filter(move |claim| claim.dead == host);
+    of_host.filter(|claim| claim.is_asked(state) && claim.is_young(state)).map(|claim| claim.id)
+}
+
+/// Returns what did not die with another host, as this list shows.
+fn outlived<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = Claim<'a>> {
+    claims(state).filter(move |claim| {
+        let is_listed = || report.instances.iter().any(|row| row.id == claim.id && row.state.is_here());
+        claim.owner == host && report.as_of >= Some(claim.proven_at) && is_listed()
+    })
+}
+
+/// Keeps of what a fenced host ran only what no list has settled: another fence of it follows.
+pub(super) fn keep_unsettled(state: &mut State, host: &HostId) {
+    let unsettled: BTreeSet<InstanceId> =
+        claims(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
+    let row = state.hosts.get_mut(host).filter(|row| matches!(row.state, HostState::Fenced { .. }));
+    if let Some(facts) = row.and_then(|row| row.agent.as_mut()) {
+        facts.ran_before.retain(|id| unsettled.contains(id));
+    }
+}
+
+/// Forgets that a dead host ran what this host has still.
+pub(super) fn forget_what_runs(state: &mut State, host: &HostId, report: &AgentReport) {
+    let outlived: Vec<_> =
+        outlived(state, host, report).map(|claim| (claim.dead.clone(), claim.fence, claim.id)).collect();
+    for (dead, fence, id) in outlived {
+        let boot = state.fences.get(&fence).and_then(|fence| fence.boot);
+        let facts = state.hosts.get_mut(&dead).and_then(|row| row.agent.as_mut());
+        if let Some((facts, boot)) = facts.zip(boot) {
+            facts.forget(boot, &id);
+        }
+    }
+}
+
+impl State {
+    /// Returns whether a list says of an instance that it did not die with another host which ran it too.
+    pub fn shows_what_outlived(&self, host: &HostId, report: &AgentReport) -> bool {
+        outlived(self, host, report).next().is_some()
+    }
+
+    /// Returns the copies of an instance that are to be stopped.
+    pub fn strays(&self, id: &InstanceId) -> Vec<Stray> {
+        let copies = strays(self).filter_map(|work| match work {
+            Work::Stop(stop) if stop.instance == *id => Some(Stray { host: stop.host, boot: stop.boot }),
+            Work::Stop(_) | Work::Start(_) | Work::Fence(_) => None,
+        });
+        copies.collect()
+    }
 }
 
 /// Gives a host that returns its own instances back, stopped, where evacuation is off: no other host waits for them,
@@ -165,7 +258,7 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
 pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
     state.hosts.values().find(|host| {
         let agent = host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot));
-        agent.is_some_and(|agent| agent.running.contains(&id))
+        agent.is_some_and(|agent| agent.runs(&id))
     })
 }
 
@@ -173,13 +266,15 @@ pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
 ///
 /// Beside what is up, a host that came back by itself with it, or one that is lost: a successor would be a second copy.
 pub(crate) fn may_run_on(state: &State, id: InstanceId) -> impl Iterator<Item = &Host> {
-    let is_over = |host: &Host, boot: BootId| match host.state {
+    state.hosts.values().filter(move |host| may_run(state, host, id))
+}
+
+pub(super) fn may_run(state: &State, host: &Host, id: InstanceId) -> bool {
+    let is_over = |boot: BootId| match host.state {
         HostState::Fenced { token } => state.fences.get(&token).is_none_or(|fence| fence.boot == Some(boot)),
         HostState::New | HostState::Up { .. } | HostState::Lost { .. } | HostState::Fencing { .. } => false,
     };
-    state.hosts.values().filter(move |host| {
-        host.agent.as_ref().is_some_and(|agent| agent.running.contains(&id) && !is_over(host, agent.boot))
-    })
+    host.agent.as_ref().is_some_and(|agent| agent.running.contains(&id) && !is_over(agent.boot))
 }
 
 /// Returns whether a start on this host would be the only copy, as far as agents have listed what runs.
@@ -299,7 +394,7 @@ fn strays(state: &State) -> impl Iterator<Item = Work> {
         let agent = host.agent.as_ref().filter(|agent| returned.is_some_and(|boot| boot != Some(agent.boot)));
         agent.into_iter().flat_map(move |agent| {
             agent.running.iter().filter_map(move |id| {
-                let row = state.instances.get(id).filter(|row| row.is_stray_on(&host.id))?;
+                let row = state.instances.get(id).filter(|row| row.is_stray_on(host))?;
                 let token = match (row.holder(), &row.recovery) {
                     (Some((_, token, _)), _) => token,
                     (None, Some(recovery)) => recovery.fence,

@@ -10,5 +10,6 @@ mod lists;
 mod moved;
 mod property;
 mod recovery;
+mod returned;
 pub(crate) mod rig;
 mod vote;

@@ -1,7 +1,7 @@
 //! Quorum liveness: votes of the current voters make a host lost.
 
 use super::apply::Effect;
-use super::{CastVote, Host, HostState, State};
+use super::{CastVote, Host, HostState, State, instance};
 use crate::policy::CAST_AGAIN;
 use crate::{BootId, ClusterTime, ControllerId, Event, HostId, LogIndex, Millis, Rejected, Reply, Verdict, Vote};
 
@@ -111,7 +111,11 @@ pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Eve
     if let Some(host) = state.hosts.get_mut(name) {
         host.state = next;
     }
-    vec![event]
+    let mut events = vec![event];
+    if matches!(next, HostState::Up { .. }) {
+        events.extend(instance::settle(state, at, name));
+    }
+    events
 }
 
 fn small(count: usize) -> u8 {

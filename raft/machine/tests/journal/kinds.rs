@@ -36,7 +36,8 @@ kinds! {
 kinds! {
     REASONS, reason, Reason:
     Disarmed Maintenance NotEnrolled NoFencingLevel FencesInFlight StormBrake MinimumHealthy WaitsForNewBoot
-    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NeedsHuman ProofNotEnough Parked
+    WaitsForPermits WaitsForInstances WaitsForHeartbeats WaitsForCopies NobodyCanTell NeedsHuman ProofNotEnough
+    Parked
 }
 
 kinds! {

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::StreamExt;
-use quorumfence_machine::{BootId, Doubt, Holder, HostId, InstanceId, Outcome};
+use quorumfence_machine::{BootId, Doubt, Holding, HostId, InstanceId, Outcome};
 use quorumfence_node::agent::{AgentMessage, ControllerMessage};
 use quorumfence_node::environment::{Link, LinkError};
 use quorumfence_raft::Peer;
@@ -80,7 +80,7 @@ impl Link for SimLink {
         Err(LinkError("the controller ended the connection".into()))
     }
 
-    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Option<Holder>> {
+    async fn holder(&self, controller: &Peer, instance: InstanceId, deadline: Duration) -> Outcome<Holding> {
         let to = controller.id;
         let errand = Errand {
             from: Place::Host(self.host.clone()),

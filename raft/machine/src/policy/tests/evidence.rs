@@ -182,6 +182,26 @@ fn what_a_controller_has_said_already_is_no_news() {
 }
 
 #[test]
+fn a_controller_that_hears_a_host_says_so_again_while_most_others_cannot_tell() {
+    let mut rig = Rig::green();
+    rig.vote(3, 2, alive(2));
+    let again = |rig: &Rig, says| changed_votes(&rig.state, ControllerId(3), vec![vote(2, says)]);
+    rig.clock += 10_000;
+    rig.ok(Change::Arm { reason: "so that the clock goes on".into() });
+    assert_eq!(again(&rig, alive(2)), [], "the others hear it too");
+    let mut rig = Rig::green();
+    rig.vote(3, 2, alive(2));
+    rig.vote(1, 2, NEVER_SEEN);
+    rig.clock += 9_999;
+    rig.vote(2, 2, Verdict::CannotTell(Uncertainty::CutOff));
+    assert_eq!(again(&rig, alive(2)), []);
+    assert_eq!(again(&rig, alive(12)), [vote(2, alive(12))], "another boot is news at once");
+    rig.clock += 1;
+    rig.vote(2, 2, NEVER_SEEN);
+    assert_eq!(again(&rig, alive(2)), [vote(2, alive(2))]);
+}
+
+#[test]
 fn heartbeats_are_steady_while_one_boot_sends_them_without_a_gap() {
     let gap = Millis(2500);
     let mut view = View::default();

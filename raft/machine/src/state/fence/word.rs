@@ -96,10 +96,17 @@ fn who_hears(state: &State, host: &Host) -> Vec<ControllerId> {
     host.votes.iter().filter(|(_, vote)| hears(vote)).map(|(voter, _)| *voter).collect()
 }
 
-/// Returns since when a majority of voters does not hear a host that is up: they see it dead, never saw it since they
-/// started, or are cut off from most hosts.
+/// Returns since when a majority of voters does not hear a host that is up, or came back: they see it dead, never saw it
+/// since they started, or are cut off from most hosts.
 pub(crate) fn unclear_since(state: &State, host: &Host) -> Option<ClusterTime> {
-    host.up_boot()?;
+    let is_in_question = match host.state {
+        HostState::Up { .. } => true,
+        HostState::Fenced { token } => returned(state, host, token).is_some(),
+        HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } => false,
+    };
+    if !is_in_question {
+        return None;
+    }
     let is_unclear = |verdict| match verdict {
         Verdict::CannotTell(Uncertainty::NeverSeen | Uncertainty::CutOff)
         | Verdict::Unreachable

@@ -137,7 +137,9 @@ fn a_request_sent_twice_changes_the_state_once() {
     };
     let (first, second) = (send(100), send(101));
     assert_eq!(first.reply, Ok(Reply::Controller(ControllerId(2))));
-    assert_eq!((second.reply, second.events), (first.reply, Vec::new()));
+    assert_eq!((second.reply, second.events), (first.reply.clone(), Vec::new()));
+    let answered = rig.state.answered(&RequestId([1; 16])).unwrap();
+    assert_eq!((answered.at, &answered.reply), (LogIndex(100), &first.reply));
 }
 
 #[test]

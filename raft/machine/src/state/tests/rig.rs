@@ -167,7 +167,13 @@ impl Rig {
         token
     }
 
-    pub(crate) fn apply(&mut self, change: Change) -> Applied {
+    pub(crate) fn apply(&mut self, mut change: Change) -> Applied {
+        if let Change::AgentReport { host, report } = &mut change
+            && report.as_of.is_none()
+        {
+            // Agents of new boots list after they have been asked to.
+            report.as_of = self.state.new_boot_since(host, report.boot);
+        }
         self.index += 1;
         let command = Command {
             by: self.by.clone(),
