@@ -35,6 +35,8 @@ pub(super) struct Board {
     workload: Workload,
     /// The number of the first event that the run can have caused.
     first_event: AtomicU64,
+    /// Tokens that nobody is given, as far as they were asked for.
+    harmless: AtomicU64,
     tokens: Mutex<VecDeque<Token>>,
 }
 
@@ -49,7 +51,13 @@ struct Token {
 
 impl Board {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { run: run(), workload: plan.workload.clone(), first_event: AtomicU64::new(0), tokens: Mutex::default() }
+        Self {
+            run: run(),
+            workload: plan.workload.clone(),
+            first_event: AtomicU64::new(0),
+            harmless: AtomicU64::new(0),
+            tokens: Mutex::default(),
+        }
     }
 
     /// Says where the run's events begin.
@@ -157,7 +165,9 @@ impl Board {
     }
 
     fn harmless(&self, call: u64, tokens: u64, chance: &mut Chance) -> Errand {
-        let issues = chance.percent(20) && call / 5 < tokens;
+        let one_more = |issued| (issued < tokens).then_some(issued + 1);
+        let issues =
+            chance.percent(20) && self.harmless.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_more).is_ok();
         match (issues, chance.below(3), self.token(chance)) {
             (true, _, _) => {
                 // It is never used: what is seen of it is that it was created.
@@ -243,4 +253,22 @@ fn changes(name: &str, operation: Operation, effect: String, ask: Ask) -> Errand
 
 fn looks(object: Object, ask: Ask) -> Errand {
     Errand { object, operation: Operation::Read, effect: None, ask }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn no_chance_creates_more_tokens_than_were_allowed() {
+        for seed in 0..50 {
+            let workload = Workload::Harmless { tokens: 20 };
+            let plan = Plan { seed, clients: 1, time: Duration::ZERO, workload, shim: None };
+            let (board, mut chance) = (Board::new(&plan), Chance::new(seed, "a test"));
+            let asked = (0..1000).map(|call| board.errand(call, &mut chance).ask);
+            assert_eq!(asked.filter(|ask| matches!(ask, Ask::Token(_))).count(), 20, "seed {seed}");
+        }
+    }
 }
