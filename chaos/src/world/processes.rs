@@ -33,7 +33,8 @@ mod story;
 pub mod switch;
 mod vocabulary;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -56,7 +57,7 @@ use hosts::Station;
 pub use inflict::supports;
 use members::Members;
 use net::Net;
-pub use net::{OPERATOR, controller_address};
+pub use net::OPERATOR;
 use operator::{Operator, Statuses};
 pub use play::{Played, Wanted, plan, play};
 use record::Record;
@@ -113,17 +114,22 @@ pub struct Processes {
     ears: ear::Ears,
 }
 
-/// Controllers that have a seat. Clones are the same list.
+/// Controllers that have a seat, and where they are reached. Clones are the same list.
 #[derive(Debug, Clone, Default)]
-struct Roll(Arc<Mutex<BTreeSet<ControllerId>>>);
+struct Roll(Arc<Mutex<BTreeMap<ControllerId, Ipv4Addr>>>);
 
 impl Roll {
-    fn set(&self, present: impl Iterator<Item = ControllerId>) {
+    fn set(&self, seats: &BTreeMap<ControllerId, Seat>) {
+        let present = seats.iter().map(|(id, seat)| (*id, seat.address()));
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = present.collect();
     }
 
     fn present(&self) -> Vec<ControllerId> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).keys().copied().collect()
+    }
+
+    fn address(&self, id: ControllerId) -> Option<Ipv4Addr> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).copied()
     }
 }
 

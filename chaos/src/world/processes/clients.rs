@@ -57,7 +57,7 @@ impl Processes {
                 number,
                 chance: Chance::new(self.seed, &format!("client {number}")),
                 roll: self.roll.clone(),
-                lines: Lines::open(&self.operator.context())?,
+                lines: self.lines()?,
                 record: self.record.clone(),
                 calls: 0,
             };

@@ -2,6 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -25,6 +26,7 @@ const STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// Where one controller runs.
 #[derive(Debug)]
 pub(super) struct Seat {
+    address: Ipv4Addr,
     /// Everything of it.
     directory: PathBuf,
     /// What its processes say.
@@ -44,11 +46,12 @@ pub(super) struct Seat {
 
 impl Seat {
     /// Makes a machine with an empty disk for a controller, below a directory.
-    pub(super) fn new(place: &Path, id: ControllerId) -> anyhow::Result<Self> {
+    fn new(place: &Path, id: ControllerId, address: Ipv4Addr) -> anyhow::Result<Self> {
         let mount = place.join(id.to_string());
         let disk = Disk::mount(&platter(place, id), &mount).context("a controller's disk")?;
         let (directory, log) = (mount.join("node"), mount.with_extension("log"));
         Ok(Self {
+            address,
             directory,
             log,
             disk,
@@ -64,6 +67,10 @@ impl Seat {
     pub(super) fn scrap(self, place: &Path, id: ControllerId) -> anyhow::Result<()> {
         drop(self);
         fs::remove_dir_all(platter(place, id)).context("the disk of a controller that did not join")
+    }
+
+    pub(super) fn address(&self) -> Ipv4Addr {
+        self.address
     }
 
     /// Returns where the controller's files are.
@@ -92,12 +99,18 @@ impl Seat {
 }
 
 impl Processes {
+    /// Makes a machine for the next controller, and returns the id that it is expected to be given.
+    pub(super) fn new_seat(&mut self) -> anyhow::Result<(ControllerId, Seat)> {
+        let (id, machine) = self.members.clerk.next().context("the network has no address for another controller")?;
+        Ok((id, Seat::new(&self.place, id, controller(machine))?))
+    }
+
     /// Starts a controller that does not run.
     pub(super) fn start(&mut self, id: ControllerId) -> anyhow::Result<()> {
         let Some(seat) = self.seats.get_mut(&id).filter(|seat| !seat.runs()) else { return Ok(()) };
         let place = Place::Controller(id);
         if !self.net.has(&place) {
-            self.net.plug(place.clone(), controller(id)).context("a controller's network")?;
+            self.net.plug(place.clone(), seat.address).context("a controller's network")?;
         }
         if std::mem::take(&mut seat.sync_fails) {
             seat.disk.evict().context("a controller's disk")?;

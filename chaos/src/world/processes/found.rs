@@ -13,9 +13,8 @@ use quorumfence_proto::pb;
 
 use super::controllers::Seat;
 use super::hosts::{BMC_PORT, PASSWORD, USER};
-use super::net::{bmc, controller};
-use super::operator::Lines;
-use super::{Processes, controller_address, wait_until};
+use super::net::{bmc, endpoint};
+use super::{Processes, wait_until};
 use crate::fault::{Gear, Levels, Place};
 use crate::observation::Seen;
 use crate::story::Scene;
@@ -31,8 +30,8 @@ impl Processes {
         let (settings, segment) = (scene.settings.clone(), scene.segment.clone());
         self.record.see(Seen::Opened { run, settings: settings.clone(), segment: segment.clone() });
         self.first_controller().await?;
-        for number in 2..=scene.controllers {
-            self.join_controller(ControllerId(number.into())).await?;
+        for _ in 1..scene.controllers {
+            self.join_controller()?;
         }
         self.set_policy(settings, segment, profile).await?;
         let hosts: BTreeMap<HostId, u8> =
@@ -44,13 +43,13 @@ impl Processes {
         // It also writes the controllers' addresses into the operator's context.
         self.operator.run(&["status"])?;
         for id in self.seats.keys() {
-            let lines = Lines::open(&self.operator.context())?;
+            let lines = self.lines()?;
             self.tasks.spawn(self.statuses.clone().follow(lines, *id));
         }
         self.enrol_all(scene, hosts.len()).await?;
         let enrolled = scene.machines.iter().filter(|machine| machine.levels.is_some()).count();
         let instances: usize = scene.machines.iter().map(|machine| machine.instances.len()).sum();
-        let mut lines = Lines::open(&self.operator.context())?;
+        let mut lines = self.lines()?;
         self.wait_while_tending("the admission of every host and instance", async |_| {
             let status = lines.to(FIRST).await?.status(pb::ReadRequest { local: true }).await?.into_inner();
             let up = usize::try_from(status.hosts.unwrap_or_default().up)?;
@@ -64,28 +63,30 @@ impl Processes {
     }
 
     async fn first_controller(&mut self) -> anyhow::Result<()> {
-        let seat = Seat::new(&self.place, FIRST)?;
-        let (directory, address) = (path(seat.directory()), controller_address(FIRST));
+        let (id, seat) = self.new_seat()?;
+        let (directory, address) = (path(seat.directory()), endpoint(seat.address()));
         let init = ["cluster", "init", "--name", "chaos", "--data-dir", &directory, "--profile", self.patience];
         let places = ["--listen", &address, "--advertise", &address, "--laboratory"];
         self.operator.run(&[&init[..], &places].concat())?;
-        self.begin(FIRST, seat)?;
+        self.begin(id, seat)?;
         let operator = &self.operator;
         wait_until("the founding of the cluster", async || Ok(operator.run(&["status"]).is_ok())).await
     }
 
-    async fn join_controller(&mut self, id: ControllerId) -> anyhow::Result<()> {
+    fn join_controller(&mut self) -> anyhow::Result<()> {
         let token = self.operator.run(&["token", "create", "--role", "controller"])?;
-        let seat = Seat::new(&self.place, id)?;
-        self.operator.run(&words(&self.join_words(id, &seat, &token)))?;
+        let (id, seat) = self.new_seat()?;
+        self.operator.run(&words(&self.join_words(&seat, &token)))?;
         self.begin(id, seat)?;
         self.operator.run(&["member", "add", &id.0.to_string(), "--promote", "--wait"]).map(drop)
     }
 
     /// Returns the command by which a controller joins.
-    pub(super) fn join_words(&self, id: ControllerId, seat: &Seat, token: &str) -> Vec<String> {
-        let (directory, address) = (path(seat.directory()), controller_address(id));
-        let known = controller_address(self.leader().unwrap_or(FIRST));
+    pub(super) fn join_words(&self, seat: &Seat, token: &str) -> Vec<String> {
+        let (directory, address) = (path(seat.directory()), endpoint(seat.address()));
+        let leader = self.leader().and_then(|leader| self.seats.get(&leader));
+        let known = leader.or_else(|| self.seats.values().next()).unwrap_or(seat);
+        let known = endpoint(known.address());
         let join = ["controller", "join", "--token", token, "--controller", &known, "--data-dir", &directory];
         let places = ["--listen", &address, "--advertise", &address, "--profile", self.patience, "--laboratory"];
         join.into_iter().chain(places).map(String::from).collect()
@@ -103,21 +104,22 @@ impl Processes {
         // Synced, or the first power cut takes a part of it.
         let mut file = fs::File::create(seat.config()).context("a controller's configuration")?;
         file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).context("a controller's configuration")?;
-        self.net.plug(Place::Controller(id), controller(id)).context("a controller's network")?;
+        self.net.plug(Place::Controller(id), seat.address()).context("a controller's network")?;
         if let Some(workshop) = &self.workshop {
             let nth = usize::try_from(id.0).unwrap_or(0).saturating_sub(1);
             let (clock, bend) = workshop.clock(id, self.rates.get(nth).copied().unwrap_or(0))?;
             self.record.bend(id, bend);
             seat.clock = Some(clock);
         }
+        self.members.clerk.given(id);
         self.seats.insert(id, seat);
-        self.roll.set(self.seats.keys().copied());
+        self.roll.set(&self.seats);
         self.start(id)
     }
 
     async fn set_policy(&self, settings: Settings, segment: Segment, profile: Profile) -> anyhow::Result<()> {
         let mutation = |request: u8| Some(pb::Mutation { request: vec![request; 16], reason: String::new() });
-        let mut lines = Lines::open(&self.operator.context())?;
+        let mut lines = self.lines()?;
         let client = &mut lines.to(FIRST).await?;
         let initial = match profile {
             Profile::Fast => config::Profile::Fast.settings(),
@@ -134,7 +136,7 @@ impl Processes {
     fn join_agents(&mut self, hosts: &BTreeMap<HostId, u8>) -> anyhow::Result<()> {
         let uses = hosts.len().to_string();
         let token = self.operator.run(&["token", "create", "--role", "agent", "--uses", &uses])?;
-        let known = controller_address(FIRST);
+        let known = endpoint(self.seats.get(&FIRST).context("the first controller")?.address());
         for (host, number) in hosts {
             let directory = self.place.join(host.as_str());
             let (place, hypervisor) = (path(&directory), path(&self.hypervisor_socket(host)));
@@ -153,7 +155,7 @@ impl Processes {
     }
 
     async fn enrol_all(&mut self, scene: &Scene, hosts: usize) -> anyhow::Result<()> {
-        let mut lines = Lines::open(&self.operator.context())?;
+        let mut lines = self.lines()?;
         self.wait_while_tending("the first report of every agent", async |processes| {
             let id = processes.leader().unwrap_or(FIRST);
             let reply = lines.to(id).await?.host_list(pb::ReadRequest { local: true }).await?.into_inner();

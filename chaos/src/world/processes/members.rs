@@ -5,7 +5,8 @@
 //! majority.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write as _;
 use std::process::Child;
 
 use anyhow::Context;
@@ -15,7 +16,7 @@ use quorumfence_proto::pb::{MemberRole, StatusReply};
 
 use super::Processes;
 use super::controllers::Seat;
-use super::operator::{Lines, said};
+use super::operator::said;
 use crate::fault::{Member, Place};
 
 /// The smallest group that demotions leave.
@@ -30,8 +31,7 @@ pub(super) struct Members {
     wishes: BTreeMap<ControllerId, Wish>,
     /// Controllers that are to join.
     joins: usize,
-    /// The id that the log gave out last, as far as anybody here knows.
-    newest: u64,
+    pub(super) clerk: Clerk,
     /// Controllers whose disk lost what it held. They never come back under their id.
     wiped: BTreeSet<ControllerId>,
     /// What somebody at the terminal is doing.
@@ -135,30 +135,27 @@ impl Processes {
             return Ok(false);
         }
         match self.members.step.take() {
-            None | Some(Step::Change(_)) => {}
+            None => {}
+            Some(Step::Change(child)) => drop(self.heard(said(child))),
             Some(Step::Token(child)) => {
-                let Some(token) = said(child) else { return Ok(true) };
-                let known = self.seats.keys().last().map_or(0, |id| id.0);
-                let id = ControllerId(self.members.newest.max(known) + 1);
-                self.members.newest = id.0;
-                let seat = Seat::new(&self.place, id)?;
-                let join = self.operator.spawn(&self.join_words(id, &seat, &token))?;
+                let Some(token) = self.heard(said(child)) else { return Ok(true) };
+                let (id, seat) = self.new_seat()?;
+                let join = self.operator.spawn(&self.join_words(&seat, &token))?;
                 self.members.step = Some(Step::Join(join, id, Box::new(seat)));
                 return Ok(false);
             }
             Some(Step::Join(child, id, seat)) => {
-                let joined = said(child).and_then(|_| ControllerDirectory::open(seat.directory()).ok());
+                let joined = self.heard(said(child)).and_then(|_| ControllerDirectory::open(seat.directory()).ok());
                 let given = joined.and_then(|directory| directory.description().ok()).map(|joined| joined.controller);
-                // An id that got lost on the way is never used: the next machine is told to expect the one after it, which may
-                // be the name of this one.
+                // An id that got lost on the way is never used, and neither is one that came to a machine of another name.
                 if let Some(given) = given {
-                    self.members.newest = given.0;
+                    self.members.clerk.given(given);
                 }
                 if given == Some(id) {
                     self.members.joins = self.members.joins.saturating_sub(1);
                     self.members.wishes.insert(id, Wish::Voter);
                     self.begin(id, *seat)?;
-                    let lines = Lines::open(&self.operator.context())?;
+                    let lines = self.lines()?;
                     self.tasks.spawn(self.statuses.clone().follow(lines, id));
                 } else {
                     seat.scrap(&self.place, id)?;
@@ -166,6 +163,16 @@ impl Processes {
             }
         }
         Ok(true)
+    }
+
+    /// Returns what a command printed; what it complained about is kept beside the processes' own words.
+    fn heard(&self, said: Result<String, String>) -> Option<String> {
+        let complain = |why: &String| {
+            let mut file = File::options().append(true).create(true).open(self.place.join("members.log"))?;
+            writeln!(file, "{} {why}", self.record.now())
+        };
+        // Nothing depends on these words, and a disk that is full has other consequences.
+        said.inspect_err(|why| drop(complain(why))).ok()
     }
 
     fn forget_what_is_true(&mut self, group: &Group) -> anyhow::Result<()> {
@@ -184,7 +191,7 @@ impl Processes {
             if wish == Wish::Gone {
                 self.kill(id);
                 self.seats.remove(&id);
-                self.roll.set(self.seats.keys().copied());
+                self.roll.set(&self.seats);
                 self.net.unplug(&Place::Controller(id)).context("a controller's network")?;
             }
             // It writes the controllers' addresses into the operator's context.
@@ -232,6 +239,27 @@ impl Processes {
     }
 }
 
+/// Names the machines of controllers: by the id that each is expected to be given, and by a number of its own, which
+/// makes its address. The log keeps the address of everybody who joined, also where no answer said so.
+#[derive(Debug, Default)]
+pub(super) struct Clerk {
+    /// The newest id that is known to be given.
+    newest: u64,
+    machines: u8,
+}
+
+impl Clerk {
+    /// Returns the names of another machine; nothing once the numbers are used up.
+    pub(super) fn next(&mut self) -> Option<(ControllerId, u8)> {
+        self.machines = self.machines.checked_add(1)?;
+        Some((ControllerId(self.newest + 1), self.machines))
+    }
+
+    pub(super) fn given(&mut self, id: ControllerId) {
+        self.newest = self.newest.max(id.0);
+    }
+}
+
 /// Returns the next command towards a wish.
 fn command(group: &Group, id: ControllerId, wish: Wish) -> Vec<String> {
     let verb = match wish {
@@ -241,4 +269,53 @@ fn command(group: &Group, id: ControllerId, wish: Wish) -> Vec<String> {
         Wish::Learner | Wish::Gone => "remove",
     };
     ["--yes", "member", verb, &id.0.to_string()].map(String::from).to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What becomes of a machine that wants to join.
+    #[derive(Debug, Clone, Copy)]
+    enum Join {
+        NeverAsked,
+        AnswerLost,
+        Answered,
+    }
+
+    /// Gives out ids, and refuses an address that joined before.
+    #[derive(Default)]
+    struct Log {
+        addresses: BTreeSet<u8>,
+    }
+
+    impl Log {
+        fn join(&mut self, address: u8) -> Option<ControllerId> {
+            self.addresses.insert(address).then(|| ControllerId(self.addresses.len() as u64))
+        }
+    }
+
+    #[test]
+    fn a_machine_finds_its_name_again_whatever_became_of_others() {
+        let all = [Join::NeverAsked, Join::AnswerLost, Join::Answered];
+        for number in 0..all.len().pow(6) {
+            let story: Vec<Join> = (0..6_u32).map(|step| all[number / all.len().pow(step) % all.len()]).collect();
+            let (mut clerk, mut log) = (Clerk::default(), Log::default());
+            for join in &story {
+                let (_, machine) = clerk.next().unwrap();
+                match join {
+                    Join::NeverAsked => {}
+                    Join::AnswerLost => drop(log.join(machine)),
+                    Join::Answered => clerk.given(log.join(machine).expect("no address joins twice")),
+                }
+            }
+            let meets = (0..2).any(|_| {
+                let (expected, machine) = clerk.next().unwrap();
+                let given = log.join(machine).expect("no address joins twice");
+                clerk.given(given);
+                given == expected
+            });
+            assert!(meets, "after {story:?} the clerk expects {:?}", clerk.next());
+        }
+    }
 }

@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::sync::OnceLock;
 
-use quorumfence_machine::{ControllerId, HostId};
+use quorumfence_machine::HostId;
 
 use super::switch::{self, Device, Namespace, Port, Switch};
 use crate::fault::{Place, Weather};
@@ -142,14 +142,14 @@ pub(super) fn operators_namespace() -> io::Result<Namespace> {
     Ok(MADE.get_or_init(|| made).clone())
 }
 
-/// Returns where a controller is reached, `address:port`.
-pub fn controller_address(id: ControllerId) -> String {
-    format!("{}:7420", controller(id))
+/// Returns where a controller at an address is reached, `address:port`.
+pub(super) fn endpoint(controller: Ipv4Addr) -> String {
+    format!("{controller}:7420")
 }
 
-/// Returns the address of a controller.
-pub(super) fn controller(id: ControllerId) -> Ipv4Addr {
-    Ipv4Addr::new(10, 77, 1, u8::try_from(id.0).expect("there are few controllers"))
+/// Returns the address of the `number`th machine for a controller.
+pub(super) fn controller(number: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, 1, number)
 }
 
 /// Returns the address of host `number`.

@@ -17,8 +17,9 @@ use tokio::time::{sleep, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
 
-use super::clock;
 use super::found::words;
+use super::net::endpoint;
+use super::{Roll, clock};
 
 /// How long a controller has to say how it is.
 pub(super) const ANSWER: Duration = Duration::from_millis(800);
@@ -93,10 +94,11 @@ impl Operator {
     }
 }
 
-/// Returns what a command printed that ended well.
-pub(super) fn said(child: Child) -> Option<String> {
-    let output = child.wait_with_output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_string())
+/// Returns what a command printed, or what it complained about.
+pub(super) fn said(child: Child) -> Result<String, String> {
+    let output = child.wait_with_output().map_err(|error| error.to_string())?;
+    let printed = String::from_utf8_lossy(&output.stdout).trim().to_string();
+    complaint(output).map_or(Ok(printed), Err)
 }
 
 /// Returns what a command that failed said, on one line.
@@ -106,15 +108,22 @@ fn complaint(output: std::process::Output) -> Option<String> {
 }
 
 impl super::Processes {
-    /// Returns whether the cluster is armed, and the hosts in maintenance, as the leader has it.
+    /// Returns a client's own connections.
+    pub(super) fn lines(&self) -> anyhow::Result<Lines> {
+        Lines::open(&self.operator.context(), self.roll.clone())
+    }
+
+    /// Returns whether the cluster is armed and its storm brake open, and the hosts in maintenance, as the leader has it.
     pub(super) async fn brakes(&self) -> Option<(bool, Vec<HostId>)> {
         let leader = self.leader()?;
-        let armed = self.statuses.fresh().get(&leader)?.cluster.as_ref()?.armed;
-        let mut lines = Lines::open(&self.operator.context()).ok()?;
+        let statuses = self.statuses.fresh();
+        let cluster = statuses.get(&leader)?.cluster.as_ref()?;
+        let may_fence = cluster.armed && cluster.storm.is_none();
+        let mut lines = self.lines().ok()?;
         let asked = async { lines.to(leader).await?.host_list(ReadRequest { local: true }).await };
         let rows = timeout(ANSWER, asked).await.ok()?.ok()?.into_inner().hosts;
         let held = rows.into_iter().filter_map(|row| row.host).filter(|host| host.maintenance.is_some());
-        Some((armed, held.filter_map(|host| host.id.parse().ok()).collect()))
+        Some((may_fence, held.filter_map(|host| host.id.parse().ok()).collect()))
     }
 }
 
@@ -161,12 +170,13 @@ impl Statuses {
 #[derive(Debug, Clone)]
 pub(super) struct Lines {
     context: Context,
+    roll: Roll,
     channels: BTreeMap<ControllerId, Channel>,
 }
 
 impl Lines {
-    pub(super) fn open(context: &Path) -> anyhow::Result<Self> {
-        Ok(Self { context: Context::load(context)?, channels: BTreeMap::new() })
+    fn open(context: &Path, roll: Roll) -> anyhow::Result<Self> {
+        Ok(Self { context: Context::load(context)?, roll, channels: BTreeMap::new() })
     }
 
     /// Returns the line to a controller, which may have been open before.
@@ -175,7 +185,8 @@ impl Lines {
             Some(channel) => channel.clone(),
             None => {
                 let tls = self.context.identity.client_tls(&Peer::Controller(id));
-                let channel = connect(&super::controller_address(id), tls, ANSWER).await?;
+                let address = self.roll.address(id).ok_or_else(|| Status::unavailable(format!("{id} is gone")))?;
+                let channel = connect(&endpoint(address), tls, ANSWER).await?;
                 self.channels.insert(id, channel.clone());
                 channel
             }

@@ -236,11 +236,11 @@ impl Processes {
 
     /// Operators see what holds fences back, and open it.
     async fn open_brakes(&mut self) -> anyhow::Result<()> {
-        let Some((armed, maintained)) = self.brakes().await else { return Ok(()) };
+        let Some((may_fence, maintained)) = self.brakes().await else { return Ok(()) };
         for host in maintained {
             self.inflict(&Fault::Operator(Deed::EndMaintenance(host)))?;
         }
-        if !armed {
+        if !may_fence {
             self.inflict(&Fault::Operator(Deed::Arm))?;
         }
         Ok(())

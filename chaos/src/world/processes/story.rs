@@ -14,7 +14,7 @@ use tonic::Status;
 
 use super::clients::Clients;
 use super::inflict::{drives, supports};
-use super::operator::{ANSWER, Lines};
+use super::operator::ANSWER;
 use super::play::{Patience, WARM_UP};
 use super::{Opening, Processes};
 use crate::fault::Fault;
@@ -139,7 +139,7 @@ impl Processes {
     /// Asks the leader about a host. The answer is an aside.
     pub(super) fn explain(&mut self, host: &HostId) -> anyhow::Result<()> {
         let (host, asides, record, leader) = (host.clone(), self.asides.clone(), self.record.clone(), self.leader());
-        let mut lines = Lines::open(&self.operator.context())?;
+        let mut lines = self.lines()?;
         self.tasks.spawn(async move {
             let request = pb::ExplainRequest { subject: Some(Subject::Host(host.to_string())) };
             let asked = async { lines.to(leader?).await.ok()?.explain(request).await.ok() };
@@ -163,7 +163,7 @@ impl Processes {
         if settings.check().is_ok() {
             self.settings = settings.clone();
         }
-        let mut lines = Lines::open(&self.operator.context())?;
+        let mut lines = self.lines()?;
         let Some(leader) = self.leader() else {
             asides.tell(record.now(), Aside::NoAnswer);
             return Ok(());
