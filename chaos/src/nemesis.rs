@@ -91,7 +91,17 @@ impl Nemesis {
         // Stable: what was decided first happens first.
         self.pending.sort_by_key(|(at, _)| *at);
         let due = self.pending.iter().take_while(|(at, _)| *at <= now).count();
-        self.pending.drain(..due).map(|(_, fault)| fault).collect()
+        let mut due: Vec<Fault> = self.pending.drain(..due).map(|(_, fault)| fault).collect();
+        if now >= self.plan.chaos {
+            due.extend(self.limits());
+        }
+        due
+    }
+
+    /// Returns the limits that are still to be turned up again: what is broken heals, and these only a person changes.
+    pub fn limits(&mut self) -> Vec<Fault> {
+        let is_a_limit = |fault: &Fault| matches!(fault, Fault::Operator(Deed::Set(_)));
+        self.pending.extract_if(.., |(_, fault)| is_a_limit(fault)).map(|(_, fault)| fault).collect()
     }
 
     /// Somebody walks to the rack and switches on what is off.
@@ -378,9 +388,13 @@ impl Nemesis {
     }
 }
 
-/// Settings that a person turns down and up again. None of them is one that the court counts brakes by.
-const SETTINGS: [(&str, &str); 2] =
-    [("starts_per_host_max = 1", "starts_per_host_max = 4"), ("max_restart_attempts = 1", "max_restart_attempts = 3")];
+/// Settings that a person turns down and up again.
+const SETTINGS: [(&str, &str); 4] = [
+    ("starts_per_host_max = 1", "starts_per_host_max = 4"),
+    ("max_restart_attempts = 1", "max_restart_attempts = 3"),
+    ("storm_fences_max = 1", "storm_fences_max = 5"),
+    ("fences_in_flight_max = 1", "fences_in_flight_max = 2"),
+];
 
 /// Levels that a person enrols for a while.
 const LEVELS: [&[&str]; 3] = [&["bmc", "pdu"], &["pdu"], &["bmc+pdu"]];

@@ -14,16 +14,24 @@ use crate::observation::{Observation, Seen};
 /// clocks; and an entry is seen a commit later than its stamp. A tenth covers both many times over.
 const STORM_DOUBT_PERCENT: u64 = 10;
 
-/// Hosts and brakes. Settings and the segment are those that the run began with.
+/// Hosts and brakes. The segment is the one that the run began with.
 #[derive(Debug, Default)]
 pub(crate) struct Fleet {
     settings: Settings,
     minimum_healthy_percent: u8,
     armed: bool,
     storm_closed: bool,
-    /// When the fences that the storm brake counts were decided.
-    decided: Vec<Millis>,
+    /// The fences that the storm brake may count.
+    decided: Vec<Decided>,
     hosts: BTreeMap<HostId, Host>,
+}
+
+/// A fence that was decided in the storm window.
+#[derive(Debug)]
+struct Decided {
+    at: Millis,
+    /// Whether the brake counts it for certain: at no later fence it was out of the window that was in force.
+    is_certain: bool,
 }
 
 #[derive(Debug, Default)]
@@ -86,8 +94,9 @@ impl Fleet {
             Event::FenceDecided { host, token } => self.decided(entry, host, *token),
             Event::FenceNeedsHuman { host, token } => self.host(host).stands(Standing::NeedsHuman(*token)),
             Event::HostFenced { host, .. } => self.host(host).stands(Standing::Fenced),
+            Event::SettingsChanged { settings: Some(settings) } => self.settings = (**settings).clone(),
             Event::ClusterCreated { .. }
-            | Event::SettingsChanged
+            | Event::SettingsChanged { settings: None }
             | Event::JoinTokenCreated { .. }
             | Event::ControllerJoined { .. }
             | Event::VotersChanged { .. }
@@ -150,10 +159,8 @@ impl Fleet {
 
     /// Returns how many fences the storm brake may have counted at this time, when they are fewer than it takes to close.
     pub(crate) fn storm_is_far(&self, at: Millis) -> Option<String> {
-        let (used, max) = (
-            self.decided.iter().filter(|decided| at - **decided < self.storm_doubt()).count(),
-            self.settings.storm_fences_max,
-        );
+        let used = self.decided.iter().filter(|decided| at - decided.at < self.storm_doubt()).count();
+        let max = self.settings.storm_fences_max;
         (used < max as usize).then(|| format!("{used} of {max} fences of the storm window are used up"))
     }
 
@@ -163,13 +170,18 @@ impl Fleet {
         Millis(window.0 + window.0 / 100 * STORM_DOUBT_PERCENT)
     }
 
+    /// A fence that is younger than this is certainly in the storm window.
+    fn storm_certain(&self) -> Millis {
+        let window = self.settings.storm_window;
+        Millis(window.0 - window.0 / 100 * STORM_DOUBT_PERCENT)
+    }
+
     fn storm(&self, at: Millis) -> Option<String> {
         if self.storm_closed {
             return Some("the storm brake is closed".into());
         }
-        let window = self.settings.storm_window;
-        let certain = Millis(window.0 - window.0 / 100 * STORM_DOUBT_PERCENT);
-        let recent = self.decided.iter().filter(|decided| at - **decided < certain).count();
+        let (window, certain) = (self.settings.storm_window, self.storm_certain());
+        let recent = self.decided.iter().filter(|decided| decided.is_certain && at - decided.at < certain).count();
         let max = self.settings.storm_fences_max;
         (recent >= max as usize)
             .then(|| format!("{recent} of {max} fences of the storm window of {window} are used up"))
@@ -194,9 +206,13 @@ impl Fleet {
         let is_counted = !row.rebooted && !entry.is_vouched(token);
         row.stands(Standing::Fencing(token));
         if is_counted {
-            let window = self.storm_doubt();
-            self.decided.retain(|decided| entry.at - *decided < window);
-            self.decided.push(entry.at);
+            let (doubt, certain) = (self.storm_doubt(), self.storm_certain());
+            self.decided.retain_mut(|decided| {
+                let age = entry.at - decided.at;
+                decided.is_certain &= age < certain;
+                age < doubt
+            });
+            self.decided.push(Decided { at: entry.at, is_certain: true });
         }
     }
 }

@@ -106,8 +106,8 @@ impl Hearing {
         if let Event::HostAdmitted { host, boot } = event {
             let seat = self.seat(host);
             (seat.admitted, seat.disturbed) = (Some(*boot), at);
-        } else if let Event::VotersChanged { .. } | Event::SettingsChanged = event {
-            if *event == Event::SettingsChanged {
+        } else if let Event::VotersChanged { .. } | Event::SettingsChanged { .. } = event {
+            if let Event::SettingsChanged { .. } = event {
                 self.patience = None;
             }
             self.disturb(at);
@@ -323,7 +323,7 @@ mod tests {
         let cut = |after: u64| fault(calm.clone(), "isolate host a").at(30_000 + after);
         convicts::<QuorumOnly>(&loses_a(cut(500)), "was cut off for 0.500 s only");
         acquits::<QuorumOnly>(&loses_a(cut(30_000)));
-        let changed = calm.clone().entry(6, vec![Event::SettingsChanged]).at(60_000);
+        let changed = calm.clone().entry(6, vec![Event::SettingsChanged { settings: None }]).at(60_000);
         acquits::<QuorumOnly>(&loses_a(fault(changed, "isolate host a").at(60_500)));
     }
 

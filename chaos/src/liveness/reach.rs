@@ -129,7 +129,7 @@ impl Reach {
         if let Event::VotersChanged { voters } = event {
             self.voters = voters.iter().copied().collect();
             self.look(at);
-        } else if *event == Event::SettingsChanged {
+        } else if let Event::SettingsChanged { .. } = event {
             self.settings = None;
         } else if let Event::HostEnrolled { host, levels } = event {
             self.levels.insert(host.clone(), levels.len() as u64);

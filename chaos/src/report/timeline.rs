@@ -333,7 +333,10 @@ impl Desk {
             Event::StartRefused { instance, .. } | Event::InstanceStarted { instance, .. } => {
                 return self.instances.entry(*instance).or_default().marks.push(mark(Kind::Start));
             }
-            Event::Armed { .. } | Event::Disarmed { .. } | Event::SettingsChanged | Event::VotersChanged { .. } => {
+            Event::Armed { .. }
+            | Event::Disarmed { .. }
+            | Event::SettingsChanged { .. }
+            | Event::VotersChanged { .. } => {
                 return self.cluster.marks.push(mark(Kind::Other));
             }
             Event::ClusterCreated { .. }

@@ -190,7 +190,7 @@ pub(crate) fn subject(event: &Event) -> Option<(&HostId, Option<Token>)> {
         | Event::RecoveryPlanned { from: host, token, .. }
         | Event::RecoveryFinished { host, token, .. } => Some((host, Some(*token))),
         Event::ClusterCreated { .. }
-        | Event::SettingsChanged
+        | Event::SettingsChanged { .. }
         | Event::Armed { .. }
         | Event::Disarmed { .. }
         | Event::JoinTokenCreated { .. }

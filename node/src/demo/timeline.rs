@@ -229,7 +229,7 @@ impl Names<'_> {
             Event::RecoveryFinished { host, .. } => (host, Step::Finished),
             Event::VoteCast { .. }
             | Event::ClusterCreated { .. }
-            | Event::SettingsChanged
+            | Event::SettingsChanged { .. }
             | Event::Armed { .. }
             | Event::Disarmed { .. }
             | Event::JoinTokenCreated { .. }

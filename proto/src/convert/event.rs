@@ -4,12 +4,12 @@ use quorumfence_machine::{
     BootId, ClusterTime, ControllerId, Driver, Event, EventRecord, HostId, InstanceId, LogIndex, Token, WallMillis,
 };
 
-use super::{Error, byte, each, missing, name, number, required, uuid};
+use super::{Error, byte, each, missing, name, number, optional, required, uuid};
 use crate::pb;
 use crate::pb::event::{
     FenceAttemptFailed, HostBoot, HostEnrolled, HostFence, HostFenced, HostLost, InstanceMoved, InstanceRegistered,
     InstanceStarted, InstanceStray, Kind, MaintenanceStarted, PermitGranted, RecoveryFinished, RecoveryPlanned,
-    StartRefused, VoteCast, VotersChanged, host_enrolled,
+    SettingsChanged, StartRefused, VoteCast, VotersChanged, host_enrolled,
 };
 
 impl From<EventRecord> for pb::EventRecord {
@@ -39,7 +39,9 @@ impl From<Event> for pb::Event {
     fn from(event: Event) -> Self {
         let kind = match event {
             Event::ClusterCreated { name } => Kind::ClusterCreated(name),
-            Event::SettingsChanged => Kind::SettingsChanged(pb::Unit {}),
+            Event::SettingsChanged { settings } => {
+                Kind::SettingsChanged(SettingsChanged { settings: settings.map(|settings| (*settings).into()) })
+            }
             Event::Armed { reason } => Kind::Armed(reason),
             Event::Disarmed { reason } => Kind::Disarmed(reason),
             Event::JoinTokenCreated { id } => Kind::JoinTokenCreated(id.into()),
@@ -140,7 +142,9 @@ impl TryFrom<pb::Event> for Event {
 fn parse(kind: Kind) -> Result<Event, Error> {
     Ok(match kind {
         Kind::ClusterCreated(name) => Event::ClusterCreated { name },
-        Kind::SettingsChanged(pb::Unit {}) => Event::SettingsChanged,
+        Kind::SettingsChanged(SettingsChanged { settings }) => {
+            Event::SettingsChanged { settings: optional(settings, "settings")?.map(Box::new) }
+        }
         Kind::Armed(reason) => Event::Armed { reason },
         Kind::Disarmed(reason) => Event::Disarmed { reason },
         Kind::JoinTokenCreated(id) => Event::JoinTokenCreated { id: name(id, "")? },

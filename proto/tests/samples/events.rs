@@ -1,6 +1,6 @@
 //! Samples of every event.
 
-use quorumfence_machine::{ControllerId, Driver, Event};
+use quorumfence_machine::{ControllerId, Driver, Event, Settings};
 
 use super::changes::{destinations, verdicts};
 use super::records::proofs;
@@ -48,13 +48,14 @@ pub(crate) fn events() -> Vec<(String, Event)> {
     events.extend(hosts());
     events.extend(fences());
     events.extend(instances());
+    events.push(Event::SettingsChanged { settings: Some(Box::new(Settings::fast())) });
     named(events, event_name)
 }
 
 fn administration() -> Vec<Event> {
     vec![
         Event::ClusterCreated { name: "north".into() },
-        Event::SettingsChanged,
+        Event::SettingsChanged { settings: None },
         Event::Armed { reason: "acceptance test passed".into() },
         Event::Disarmed { reason: "switch is replaced".into() },
         Event::JoinTokenCreated { id: join_token_id() },

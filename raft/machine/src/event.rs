@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Actor, BootId, ClusterTime, ControllerId, Destination, Driver, HostId, InstanceId, JoinTokenId, LogIndex, Outcome,
-    Proof, Refusal, SegmentId, Token, Verdict, WallMillis,
+    Proof, Refusal, SegmentId, Settings, Token, Verdict, WallMillis,
 };
 
 /// One event with its place in the history.
@@ -31,8 +31,8 @@ pub struct EventRecord {
 pub enum Event {
     /// The cluster exists.
     ClusterCreated { name: String },
-    /// The settings were replaced.
-    SettingsChanged,
+    /// The settings were replaced: by these, where the version that committed it said so.
+    SettingsChanged { settings: Option<Box<Settings>> },
     /// The cluster may fence.
     Armed { reason: String },
     /// The cluster does not start new fences.
@@ -97,7 +97,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::ClusterCreated { name } => write!(f, "cluster {name} created"),
-            Self::SettingsChanged => write!(f, "settings changed"),
+            Self::SettingsChanged { .. } => write!(f, "settings changed"),
             Self::Armed { reason } => write!(f, "armed: {reason}"),
             Self::Disarmed { reason } => write!(f, "disarmed: {reason}"),
             Self::JoinTokenCreated { id } => write!(f, "join token {id} created"),

@@ -128,3 +128,40 @@ fn a_person_passes_every_brake_and_is_not_counted() {
     acquits::<BrakesHold>(&confirm(two.clone().entry(10, vec![disarmed(), in_maintenance("c")]), "c", 11));
     acquits::<BrakesHold>(&fence(confirm(two, "c", 10), "d", 13));
 }
+
+/// Other settings than those of [`before`] come into force.
+fn set(story: Story, index: u64, in_flight: u32, in_window: u32, window: u64) -> Story {
+    let settings = Settings {
+        fences_in_flight_max: in_flight,
+        storm_fences_max: in_window,
+        storm_window: Millis(window),
+        ..Settings::default()
+    };
+    story.entry(index, vec![Event::SettingsChanged { settings: Some(Box::new(settings)) }])
+}
+
+#[test]
+fn the_limits_are_those_in_force() {
+    let one = fence(before(), "a", 5);
+    convicts::<BrakesHold>(
+        &fence(set(one.clone(), 6, 1, 3, 100_000), "b", 8),
+        "1 of 1 allowed fences are in flight: #5",
+    );
+    acquits::<BrakesHold>(&fence(fence(set(one, 6, 3, 3, 100_000), "b", 8), "c", 10));
+
+    let two = whole_fence(whole_fence(before(), "a", 5), "b", 8);
+    convicts::<BrakesHold>(&fence(set(two.clone(), 10, 2, 2, 100_000), "c", 13), "2 of 2 fences of the storm window");
+    let three = whole_fence(two.clone(), "c", 11);
+    acquits::<BrakesHold>(&fence(set(three.clone(), 13, 2, 4, 100_000), "d", 15));
+    convicts::<BrakesHold>(&fence(set(three.clone(), 13, 2, 3, 100_000), "d", 15), "3 of 3 fences of the storm window");
+}
+
+#[test]
+fn a_fence_that_was_out_of_a_shorter_window_is_not_counted_in_a_longer_one() {
+    let two = whole_fence(whole_fence(before(), "a", 5), "b", 8).at(50_000);
+    acquits::<BrakesHold>(&fence(set(two.clone(), 10, 2, 2, 10_000), "c", 13));
+    let third = whole_fence(set(two.clone(), 10, 2, 2, 10_000), "c", 13);
+    acquits::<BrakesHold>(&fence(set(third, 15, 2, 2, 100_000), "d", 17));
+    let longer = set(set(two, 10, 2, 2, 10_000), 11, 2, 2, 100_000);
+    convicts::<BrakesHold>(&fence(longer, "c", 13), "2 of 2 fences of the storm window");
+}

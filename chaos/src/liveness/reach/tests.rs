@@ -153,7 +153,7 @@ fn a_new_enrolment_begins_anew_and_other_settings_end_it() {
     let enrolled = Event::HostEnrolled { host: host("a"), levels };
     let story = decided_after(&[]).at(30_000).entry(5, vec![enrolled]);
     is_late(&story, 30_000 + 10_000 + 2 * (3 * 12_000 + 4000));
-    is_excused(&decided_after(&[]).entry(5, vec![Event::SettingsChanged]), EVER);
+    is_excused(&decided_after(&[]).entry(5, vec![Event::SettingsChanged { settings: None }]), EVER);
 }
 
 #[test]

@@ -63,8 +63,10 @@ operator confirm-dead host1
 operator disarm
 operator end-maintenance host1
 operator enrol host1 bmc
+operator set fences_in_flight_max = 1
 operator set max_restart_attempts = 1
 operator set starts_per_host_max = 1
+operator set storm_fences_max = 1
 operator start-maintenance host1
 rejoin bmc host1
 rejoin controller 1

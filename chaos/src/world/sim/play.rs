@@ -274,14 +274,14 @@ impl Sim {
         let Some(leader) = self.leader() else { return };
         let wanted = self.read(leader, |state| {
             let held = state.hosts().filter(|row| row.maintenance.is_some()).map(|row| row.id.clone());
-            (held.collect::<Vec<_>>(), state.cluster().is_none_or(|cluster| cluster.armed))
+            (held.collect::<Vec<_>>(), state.cluster().is_none_or(|cluster| cluster.armed && cluster.storm.is_none()))
         });
-        let Some((maintained, is_armed)) = wanted else { return };
+        let Some((maintained, may_fence)) = wanted else { return };
         for host in maintained {
             let end = Change::HostMaintenance { host, reason: None };
             drop(self.propose(end).await);
         }
-        if !is_armed {
+        if !may_fence {
             drop(self.propose(Change::Arm { reason: "healed".into() }).await);
         }
     }

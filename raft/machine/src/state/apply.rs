@@ -88,7 +88,7 @@ fn change(state: &mut State, at: LogIndex, command: &Command) -> Effect {
         Change::SettingsSet { settings } => {
             settings.check()?;
             with_cluster(state, |cluster| cluster.settings = settings.clone())?;
-            Ok((Reply::Done, vec![Event::SettingsChanged]))
+            Ok((Reply::Done, vec![Event::SettingsChanged { settings: Some(Box::new(settings.clone())) }]))
         }
         Change::Arm { reason } => {
             with_cluster(state, |cluster| {
