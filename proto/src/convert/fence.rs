@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use quorumfence_machine::{BootId, ClusterTime, ControllerId, Fence, LogIndex, Permit, Proof, Stage, Token};
+use quorumfence_machine::{BootId, ClusterTime, ControllerId, Fence, LogIndex, Millis, Permit, Proof, Stage, Token};
 
 use super::{Error, byte, each, list, missing, name, optional_uuid, required, sorted, uuid};
 use crate::pb;
@@ -53,20 +53,28 @@ impl TryFrom<pb::Fence> for Fence {
 
 impl From<Permit> for pb::Permit {
     fn from(permit: Permit) -> Self {
-        let Permit { at, executor, level, ends, ended } = permit;
-        Self { at: at.0, executor: executor.0, level: level.into(), ends_ms: ends.0, ended }
+        let Permit { at, executor, level, ends, late_delivery, ended } = permit;
+        Self {
+            at: at.0,
+            executor: executor.0,
+            level: level.into(),
+            ends_ms: ends.0,
+            ended,
+            late_delivery_ms: late_delivery.0,
+        }
     }
 }
 
 impl TryFrom<pb::Permit> for Permit {
     type Error = Error;
     fn try_from(message: pb::Permit) -> Result<Self, Error> {
-        let pb::Permit { at, executor, level, ends_ms, ended } = message;
+        let pb::Permit { at, executor, level, ends_ms, ended, late_delivery_ms } = message;
         Ok(Self {
             at: LogIndex(at),
             executor: ControllerId(executor),
             level: byte(level, "level")?,
             ends: ClusterTime(ends_ms),
+            late_delivery: Millis(late_delivery_ms),
             ended,
         })
     }

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{
     Actor, AgentFacts, Assignment, CastVote, Cluster, ClusterId, ClusterTime, Controller, ControllerId, EventRecord,
-    Fence, Host, HostState, Instance, InstanceState, JoinToken, LogIndex, Maintenance, Permit, Proof, Record, Recovery,
-    RecoveryStage, Rejected, Reply, Role, Stage, StoredReply, Token, WallMillis,
+    Fence, Host, HostState, Instance, InstanceState, JoinToken, LogIndex, Maintenance, Millis, Permit, Proof, Record,
+    Recovery, RecoveryStage, Rejected, Reply, Role, Stage, StoredReply, Token, WallMillis,
 };
 
 use super::changes::{parkings, segment, verdicts};
@@ -50,6 +50,7 @@ pub(crate) fn records() -> Vec<(String, Record)> {
     records.extend(hosts().into_iter().map(Record::Host));
     records.extend(instances().into_iter().map(Record::Instance));
     records.extend(stages().into_iter().map(fence).map(Record::Fence));
+    records.push(Record::Fence(late_orders_are_awaited()));
     let answers: Vec<Result<Reply, Rejected>> = [
         replies().into_iter().map(|(_, reply)| Ok(reply)).collect::<Vec<_>>(),
         rejections().into_iter().map(|(_, rejected)| Err(rejected)).collect(),
@@ -105,7 +106,7 @@ fn hosts() -> Vec<Host> {
             brought: BTreeSet::new(),
             ran_before: BTreeSet::new(),
             cannot_refuse: false,
-            listed: quorumfence_machine::Millis(0),
+            listed: Millis(0),
             earlier: Vec::new(),
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
@@ -139,7 +140,7 @@ fn hosts() -> Vec<Host> {
     }
     let rebooted = Host {
         agent: full.agent.clone().map(|facts| AgentFacts {
-            listed: quorumfence_machine::Millis(86_400_001),
+            listed: Millis(86_400_001),
             earlier: vec![OTHER_BOOT],
             ..facts
         }),
@@ -234,9 +235,22 @@ fn stages() -> Vec<Stage> {
     stages
 }
 
+/// A fence whose permits say for how long.
+fn late_orders_are_awaited() -> Fence {
+    let mut fence = fence(Stage::Working);
+    fence.permits.iter_mut().for_each(|permit| permit.late_delivery = Millis(30_000));
+    fence
+}
+
 fn fence(stage: Stage) -> Fence {
-    let permit =
-        |at, ended| Permit { at: LogIndex(at), executor: CONTROLLER, level: 1, ends: ClusterTime(110_000), ended };
+    let permit = |at, ended| Permit {
+        at: LogIndex(at),
+        executor: CONTROLLER,
+        level: 1,
+        ends: ClusterTime(110_000),
+        late_delivery: Millis::ZERO,
+        ended,
+    };
     Fence {
         token: TOKEN,
         host: host(),

@@ -12,7 +12,7 @@ pub(crate) fn holds(state: &State, host: &Host) -> Option<Reason> {
         return Some(Reason::Disarmed);
     }
     let Some(enrolment) = &host.enrolment else { return Some(Reason::NotEnrolled) };
-    if rebooted(host) && cluster.settings.proofs.contains(&ProofClass::NewBootId) {
+    if !needs_power(state, host) {
         return None;
     }
     if host.maintenance.is_some() {
@@ -22,6 +22,11 @@ pub(crate) fn holds(state: &State, host: &Host) -> Option<Reason> {
         return Some(Reason::NoFencingLevel);
     }
     in_flight(state).or_else(|| storm(state)).or_else(|| minimum_healthy(state, &enrolment.segment))
+}
+
+/// Returns whether the fence of a lost host has to cut its power: its agent reports no later boot, or that is no proof.
+pub(crate) fn needs_power(state: &State, host: &Host) -> bool {
+    !rebooted(host) || !state.settings().proofs.contains(&ProofClass::NewBootId)
 }
 
 /// Returns whether the host's agent reports another boot than the one that was lost.

@@ -2,8 +2,8 @@
 
 use crate::state::unclear_since;
 use crate::{
-    ClusterTime, ControllerId, Evidence, Host, HostId, HostState, Millis, Outage, Power, Settings, Sight, State,
-    Uncertainty, Verdict, View, Vote,
+    ClusterTime, ControllerId, Evidence, Heartbeat, Host, HostId, HostState, Millis, Outage, Power, Settings, Sight,
+    State, Uncertainty, Verdict, View, Vote,
 };
 
 /// After its controllers can be reached again an agent needs this long at most until it is heard: a pause between two
@@ -35,7 +35,7 @@ pub fn judge(state: &State, view: &View, now: Millis) -> Vec<Vote> {
     } else if let Some(outage) = view.outage {
         // Hosts are not heard again all at once. Those that are still to come were not silent, nobody could hear them.
         votes.retain(|vote| {
-            let patience = || silence_max(state, &vote.host, &settings).max(CALL_AGAIN);
+            let patience = || silence_max(state, view, &vote.host, &settings).max(CALL_AGAIN);
             let is_excused = || outage.since - last_heard(view, &vote.host) <= EXCUSED_MAX;
             vote.verdict != Verdict::Unreachable || now - outage.seen > patience() || !is_excused()
         });
@@ -55,7 +55,9 @@ pub fn outage(state: &State, view: &View, now: Millis) -> Option<Outage> {
     let votes: Vec<Vote> = state.hosts().filter_map(|host| judge_host(state, host, &settings, view, now)).collect();
     let Hearing { heard, late } = Hearing::of(state, &settings, view, now, &votes);
     let since = late.iter().copied().max()?;
-    let at_once = late.iter().filter(|last| since - **last <= settings.heartbeat_interval.times(BEATS_MISSED_MIN));
+    let slack = state.hosts().map(|host| view.slack(&host.id, settings.heartbeat_interval)).max().unwrap_or_default();
+    let apart = settings.heartbeat_interval.times(BEATS_MISSED_MIN) + slack;
+    let at_once = late.iter().filter(|last| since - **last <= apart);
     (at_once.count() > heard).then_some(Outage { since, seen: now })
 }
 
@@ -97,7 +99,7 @@ impl Hearing {
         for host in state.hosts().filter(|host| host.enrolment.is_some()) {
             let Some(beat) = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat) else { continue };
             let last = beat.at.max(view.since);
-            if now - last <= late_after {
+            if now - last <= late_after + beat.slack(settings.heartbeat_interval) {
                 hearing.heard += 1;
             } else if should_be_heard(host) {
                 hearing.late.push(last);
@@ -108,12 +110,16 @@ impl Hearing {
 }
 
 /// Returns the longest silence of a host that does not condemn it.
-fn silence_max(state: &State, host: &HostId, settings: &Settings) -> Millis {
+///
+/// Settings that ask for heartbeats more often are in force before the agents know: an agent learns it with the answer
+/// to its next one, which it sends when the former settings said.
+fn silence_max(state: &State, view: &View, host: &HostId, settings: &Settings) -> Millis {
     let enrolment = state.host(host).and_then(|host| host.enrolment.as_ref());
     let segment = enrolment.and_then(|enrolment| state.segment(&enrolment.segment));
     let threshold =
         segment.map(|segment| segment.check_interval.times(u64::from(segment.failure_threshold))).unwrap_or_default();
     threshold.max(settings.suspect_after).max(settings.heartbeat_interval.times(BEATS_MISSED_MIN))
+        + view.slack(host, settings.heartbeat_interval)
 }
 
 /// Returns the hosts whose BMC should be asked now whether the power is off.
@@ -131,7 +137,7 @@ pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
         .filter(|host| host.enrolment.as_ref().is_some_and(|enrolment| !enrolment.levels.is_empty()))
         .filter(|host| {
             let heard = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat).map_or(view.since, |beat| beat.at);
-            now - heard.max(view.since) > settings.suspect_after
+            now - heard.max(view.since) > settings.suspect_after + view.slack(&host.id, settings.heartbeat_interval)
         })
         .map(|host| host.id.clone())
         .collect()
@@ -186,7 +192,8 @@ fn judge_host(state: &State, host: &Host, settings: &Settings, view: &View, now:
         power: sight.power.map(|reading| reading.power),
     };
     state.segment(&enrolment.segment)?;
-    let silence_max = silence_max(state, &host.id, settings);
+    let silence_max = silence_max(state, view, &host.id, settings);
+    let fresh = |beat: Heartbeat| settings.suspect_after + beat.slack(settings.heartbeat_interval);
     let off_since =
         |moment: Millis| sight.power.is_some_and(|reading| reading.power == Power::Off && reading.at > moment);
     let silent_for = |last: Option<Millis>| now - last.unwrap_or(view.since).max(view.since);
@@ -194,7 +201,7 @@ fn judge_host(state: &State, host: &Host, settings: &Settings, view: &View, now:
     let is_later_than =
         |heard| host.admitted_boot().is_some_and(|admitted| admitted != heard) && state.is_fenced_boot(&host.id, heard);
     let verdict = match sight.heartbeat {
-        Some(beat) if now - beat.at <= settings.suspect_after => Verdict::Alive { boot: beat.boot },
+        Some(beat) if now - beat.at <= fresh(beat) => Verdict::Alive { boot: beat.boot },
         Some(beat) if off_since(beat.at) => Verdict::PoweredOff,
         None if off_since(view.since) => Verdict::PoweredOff,
         Some(_) | None if silent_for(sight.heartbeat.map(|beat| beat.at)) <= silence_max => return None,

@@ -77,6 +77,35 @@ fn a_late_host_with_a_reason_of_its_own_cuts_nobody_off() {
 }
 
 #[test]
+fn an_agent_that_was_not_told_yet_keeps_the_time_that_it_was_told_before() {
+    let mut rig = Rig::green();
+    let condemned = |rig: &Rig, age, told: &[u64]| {
+        let mut view = view([0, age, 0]);
+        told.iter().for_each(|told| view.told(&host(2), Millis(*told)));
+        (verdicts(rig, &view).contains(&Verdict::Unreachable), suspects(&rig.state, &view, NOW) == [host(2)])
+    };
+    assert_eq!(condemned(&rig, 12_000, &[10_000]), (false, true), "nine seconds more than the settings in force");
+    assert_eq!(condemned(&rig, 11_500, &[10_000]), (false, false));
+    assert_eq!(condemned(&rig, 12_001, &[10_000]), (true, true));
+    assert_eq!(condemned(&rig, 12_000, &[10_000, 1000]), (false, true), "the newest answer may be on its way");
+    assert_eq!(condemned(&rig, 3001, &[10_000, 1000, 1000]), (true, true));
+    assert_eq!(condemned(&rig, 3000, &[200, 200]), (false, true), "more often than asked for is no reason for less");
+    let slow = Settings { heartbeat_interval: Millis(10_000), suspect_after: Millis(11_000), ..Settings::default() };
+    rig.ok(Change::SettingsSet { settings: slow });
+    assert_eq!(condemned(&rig, 30_000, &[1000, 1000]), (false, true));
+
+    let rig = Rig::green();
+    let told = |ages, hosts: &[u8]| {
+        let mut view = view(ages);
+        hosts.iter().for_each(|number| view.told(&host(*number), Millis(10_000)));
+        crate::outage(&rig.state, &view, NOW)
+    };
+    assert_eq!(told([9000, 10_000, 0], &[1, 2, 3]), None, "nobody is late");
+    assert_eq!(told([10_501, 22_000, 0], &[1, 2, 3]).map(|outage| outage.since), Some(NOW - Millis(10_501)));
+    assert_eq!(told([10_501, 22_502, 0], &[1, 2, 3]), None, "one was dead when the other fell silent");
+}
+
+#[test]
 fn silence_condemns_nobody_before_three_heartbeats_are_missed() {
     let mut rig = Rig::green();
     let id: SegmentId = "eager".parse().unwrap();

@@ -48,6 +48,16 @@ pub struct Heartbeat {
     pub boot: BootId,
     /// When heartbeats of this boot began to arrive without a gap.
     pub steady_since: Millis,
+    /// How often its agent was told to send them, in the last two answers, newest first.
+    pub told: [Millis; 2],
+}
+
+impl Heartbeat {
+    /// Returns how much longer than an interval the next one may take: its agent learns with an answer how often it sends
+    /// them, and the newest answer may be on its way.
+    pub fn slack(&self, heartbeat_interval: Millis) -> Millis {
+        self.told.into_iter().max().unwrap_or_default() - heartbeat_interval
+    }
 }
 
 /// One look at a BMC: the same state read twice, in separate sessions.
@@ -75,6 +85,20 @@ impl View {
             Some(last) if last.boot == boot && at - last.at <= gap => last.steady_since,
             Some(_) | None => at,
         };
-        sight.heartbeat = Some(Heartbeat { at, boot, steady_since });
+        let told = sight.heartbeat.map(|last| last.told).unwrap_or_default();
+        sight.heartbeat = Some(Heartbeat { at, boot, steady_since, told });
+    }
+
+    /// Notes how often the agent of a host that was just heard is told to send heartbeats.
+    pub fn told(&mut self, host: &HostId, heartbeat_interval: Millis) {
+        if let Some(beat) = self.hosts.get_mut(host).and_then(|sight| sight.heartbeat.as_mut()) {
+            beat.told = [heartbeat_interval, beat.told[0]];
+        }
+    }
+
+    /// Returns how much longer than an interval the next heartbeat of a host may take.
+    pub(crate) fn slack(&self, host: &HostId, heartbeat_interval: Millis) -> Millis {
+        let beat = self.hosts.get(host).and_then(|sight| sight.heartbeat);
+        beat.map_or(Millis::ZERO, |beat| beat.slack(heartbeat_interval))
     }
 }

@@ -17,7 +17,7 @@ use super::{AgentFacts, Host, HostState, State, recovery, vote};
 use crate::policy::guard;
 use crate::{
     BootId, ClusterTime, ControllerId, Event, FenceWork, HostId, LogIndex, Millis, OffSeen, Outcome, Refusal, Rejected,
-    Reply, Settings, Token, Work,
+    Reply, STORM_WINDOW_MAX, Settings, Token, Work,
 };
 
 /// Permits remembered per fence; the oldest go first, long after their late delivery is over.
@@ -73,6 +73,8 @@ pub struct Permit {
     pub level: u8,
     /// When it has ended for sure: at the end of its life, or earlier when its executor said that it stopped.
     pub ends: ClusterTime,
+    /// How long after that a late order may still arrive, as it was when the permit was given.
+    pub late_delivery: Millis,
     /// Whether its executor said that it stopped.
     pub ended: bool,
 }
@@ -157,7 +159,8 @@ impl fmt::Display for Proof {
 impl Fence {
     /// Returns whether no permit of this fence can still cause anything at `clock`.
     pub fn quiet(&self, clock: ClusterTime, settings: &Settings) -> bool {
-        self.permits.iter().all(|permit| clock >= permit.ends.after(settings.late_delivery))
+        let late = |permit: &Permit| permit.late_delivery.max(settings.late_delivery);
+        self.permits.iter().all(|permit| clock >= permit.ends.after(late(permit)))
     }
 }
 
@@ -181,13 +184,15 @@ pub(super) fn decide(state: &mut State, at: LogIndex, name: &HostId, lost_at: Lo
     if let Some(reason) = guard::holds(state, host) {
         return Err(Rejected::Held(reason));
     }
-    let needs_power_off = !guard::rebooted(host);
+    let needs_power = guard::needs_power(state, host);
     let token = open(state, at, name, boot, lost_at);
     if let Some(cluster) = state.cluster.get_mut(&())
-        && needs_power_off
+        && needs_power
     {
-        let (clock, window) = (cluster.clock, cluster.settings.storm_window);
-        cluster.decided.retain(|decided| clock.since(*decided) < window);
+        // Kept for the longest window that there may be, and not for the present one: a window that is shortened for a
+        // moment forgets nothing.
+        let clock = cluster.clock;
+        cluster.decided.retain(|decided| clock.since(*decided) < STORM_WINDOW_MAX);
         cluster.decided.push(clock);
     }
     Ok((Reply::Fence(token), vec![Event::FenceDecided { host: name.clone(), token }]))
@@ -267,6 +272,7 @@ pub(super) fn grant(state: &mut State, at: LogIndex, token: Token, request: Requ
         executor: request.executor,
         level: request.level,
         ends: clock.after(request.life),
+        late_delivery: settings.late_delivery,
         ended: false,
     });
     let (host, attempt) = (fence.host.clone(), fence.attempt);

@@ -10,6 +10,9 @@ use crate::{Millis, Rejected};
 /// What an operator is told when settings are refused.
 pub const SETTINGS_FORMAT_HELP: &str = "'quorumfence status -o json' shows the settings in force";
 
+/// The longest storm window.
+pub const STORM_WINDOW_MAX: Millis = Millis(86_400_000);
+
 /// Cluster-wide policy.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,8 +82,13 @@ impl Settings {
 
     /// Checks that the settings do not contradict each other.
     pub fn check(&self) -> Result<(), Rejected> {
+        let within = |value: Millis, least: u64, most: u64| (least..=most).contains(&value.0);
         let rules = [
             (self.heartbeat_interval.0 >= 50, "heartbeat_interval is below 50 ms: agents would do nothing else"),
+            (
+                self.suspect_after.0 <= 600_000,
+                "suspect_after is above 10 min: nobody would look after a dead host for that long",
+            ),
             (
                 self.suspect_after > self.heartbeat_interval,
                 "suspect_after is not above heartbeat_interval: every host would be suspected all the time",
@@ -89,9 +97,37 @@ impl Settings {
                 self.permit_life.0 >= self.device_deadline.times(4).0,
                 "permit_life is below four times device_deadline: a permit would end before off can be read twice",
             ),
-            (self.attempts_per_level >= 1, "attempts_per_level is zero: nothing would ever be fenced"),
+            (
+                within(self.device_deadline, 100, 60_000),
+                "device_deadline is not from 100 ms to 1 min: no BMC answers faster, and nobody waits longer for one",
+            ),
+            (
+                self.permit_life.0 <= 600_000,
+                "permit_life is above 10 min: what an executor that died may still do holds everything up for that long",
+            ),
+            (
+                (1..=20).contains(&self.attempts_per_level),
+                "attempts_per_level is not from 1 to 20: nothing would ever be fenced, or the next level never tried",
+            ),
+            (
+                within(self.retry_pause, 10, 60_000),
+                "retry_pause is not from 10 ms to 1 min: a busy BMC would be asked all the time, or hardly ever again",
+            ),
+            (
+                within(self.human_retry_pause, 1000, 86_400_000),
+                "human_retry_pause is not from 1 s to 24 h: levels are tried again while a person is awaited",
+            ),
+            (
+                within(self.late_delivery, 1000, 3_600_000),
+                "late_delivery is not from 1 s to 1 h: a late order could hit the host that is back, or it would never \
+                 be let in",
+            ),
             (self.fences_in_flight_max >= 1, "fences_in_flight_max is zero: use 'quorumfence disarm' instead"),
             (self.storm_fences_max >= 1, "storm_fences_max is zero: use 'quorumfence disarm' instead"),
+            (
+                within(self.storm_window, 60_000, STORM_WINDOW_MAX.0),
+                "storm_window is not from 1 min to 24 h: the storm brake would not close, or count for ever",
+            ),
             (self.starts_per_host_max >= 1, "starts_per_host_max is zero: nothing would ever start"),
             (!self.proofs.is_empty(), "proofs is empty: no host could ever be proven off"),
         ];

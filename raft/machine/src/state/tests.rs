@@ -12,4 +12,5 @@ mod property;
 mod recovery;
 mod returned;
 pub(crate) mod rig;
+mod settings;
 mod vote;

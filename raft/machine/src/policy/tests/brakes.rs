@@ -3,7 +3,8 @@
 use super::{NOW, alive, view};
 use crate::state::tests_rig::{Rig, boot, host};
 use crate::{
-    Change, ClusterTime, Decision, Doubt, Millis, Outcome, Reason, Segment, SegmentId, Settings, Token, View, decide,
+    Change, ClusterTime, Decision, Doubt, Millis, Outcome, Reason, STORM_WINDOW_MAX, Segment, SegmentId, Settings,
+    Token, View, decide,
 };
 
 fn set(rig: &mut Rig, settings: Settings) {
@@ -78,8 +79,19 @@ fn a_fence_leaves_the_storm_window_when_the_window_is_over_and_not_before() {
         assert_eq!(reasons, if holds { vec![Reason::StormBrake] } else { vec![] }, "{later}");
         let decide = Change::FenceDecide { host: host(2), lost_at };
         assert_eq!(rig.apply(decide).reply.is_err(), holds, "{later}");
+    }
+}
+
+#[test]
+fn what_left_the_longest_storm_window_that_there_may_be_is_forgotten() {
+    for (later, is_kept) in [(STORM_WINDOW_MAX.0 - 1, true), (STORM_WINDOW_MAX.0, false)] {
+        let mut rig = Rig::green();
+        rig.fence(1);
+        rig.clock += later;
+        rig.fence(2);
         let decided = &rig.state.cluster().unwrap().decided;
-        assert_eq!(decided, &[ClusterTime(if holds { 0 } else { later })], "what left the window is forgotten");
+        assert_eq!(decided.contains(&ClusterTime(0)), is_kept, "{decided:?}");
+        assert!(decided.contains(&ClusterTime(later)));
     }
 }
 

@@ -142,7 +142,7 @@ fn the_newest_fences_are_remembered_and_those_that_something_rests_on() {
 #[test]
 fn a_pause_between_attempts_doubles_and_has_an_end() {
     let mut rig = Rig::green();
-    let settings = crate::Settings { attempts_per_level: 100, retry_pause: Millis(10), ..crate::Settings::default() };
+    let settings = crate::Settings { attempts_per_level: 20, retry_pause: Millis(10), ..crate::Settings::default() };
     rig.ok(Change::SettingsSet { settings });
     let token = rig.decide(2);
     let mut pauses = Vec::new();
