@@ -91,17 +91,7 @@ impl Nemesis {
         // Stable: what was decided first happens first.
         self.pending.sort_by_key(|(at, _)| *at);
         let due = self.pending.iter().take_while(|(at, _)| *at <= now).count();
-        let mut due: Vec<Fault> = self.pending.drain(..due).map(|(_, fault)| fault).collect();
-        if now >= self.plan.chaos {
-            due.extend(self.limits());
-        }
-        due
-    }
-
-    /// Returns the limits that are still to be turned up again: what is broken heals, and these only a person changes.
-    pub fn limits(&mut self) -> Vec<Fault> {
-        let is_a_limit = |fault: &Fault| matches!(fault, Fault::Operator(Deed::Set(_)));
-        self.pending.extract_if(.., |(_, fault)| is_a_limit(fault)).map(|(_, fault)| fault).collect()
+        self.pending.drain(..due).map(|(_, fault)| fault).collect()
     }
 
     /// Somebody walks to the rack and switches on what is off.

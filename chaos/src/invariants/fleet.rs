@@ -8,11 +8,13 @@ use super::committed::Entry;
 use crate::observation::{Observation, Seen};
 
 /// How much younger than the storm window a fence must be to count for certain, and how much older to be certainly out of
-/// it, in percent of the window.
+/// it, in percent of the window and at least.
 ///
 /// The product counts on the cluster's clock, which runs no faster than the world's but for the drift of the leaders'
-/// clocks; and an entry is seen a commit later than its stamp. A tenth covers both many times over.
+/// clocks: a tenth covers that many times over. And an entry is seen a commit later than its stamp, which a slow disk
+/// makes seconds.
 const STORM_DOUBT_PERCENT: u64 = 10;
+const STORM_DOUBT_MIN: Millis = Millis(10_000);
 
 /// Hosts and brakes. The segment is the one that the run began with.
 #[derive(Debug, Default)]
@@ -21,17 +23,9 @@ pub(crate) struct Fleet {
     minimum_healthy_percent: u8,
     armed: bool,
     storm_closed: bool,
-    /// The fences that the storm brake may count.
-    decided: Vec<Decided>,
+    /// When the fences that the storm brake counts were decided.
+    decided: Vec<Millis>,
     hosts: BTreeMap<HostId, Host>,
-}
-
-/// A fence that was decided in the storm window.
-#[derive(Debug)]
-struct Decided {
-    at: Millis,
-    /// Whether the brake counts it for certain: at no later fence it was out of the window that was in force.
-    is_certain: bool,
 }
 
 #[derive(Debug, Default)]
@@ -138,7 +132,7 @@ impl Fleet {
             return Some("the cluster is disarmed".into());
         }
         let row = self.hosts.get(host);
-        if row.is_some_and(|row| row.rebooted) && self.settings.proofs.contains(&ProofClass::NewBootId) {
+        if row.is_some_and(|row| self.proves_itself(row)) {
             return None;
         }
         if row.is_some_and(|row| row.maintenance) {
@@ -159,29 +153,23 @@ impl Fleet {
 
     /// Returns how many fences the storm brake may have counted at this time, when they are fewer than it takes to close.
     pub(crate) fn storm_is_far(&self, at: Millis) -> Option<String> {
-        let used = self.decided.iter().filter(|decided| at - decided.at < self.storm_doubt()).count();
+        let window = self.settings.storm_window + self.storm_doubt();
+        let used = self.decided.iter().filter(|decided| at - **decided < window).count();
         let max = self.settings.storm_fences_max;
         (used < max as usize).then(|| format!("{used} of {max} fences of the storm window are used up"))
     }
 
-    /// A fence that is older than this is certainly out of the storm window.
     fn storm_doubt(&self) -> Millis {
-        let window = self.settings.storm_window;
-        Millis(window.0 + window.0 / 100 * STORM_DOUBT_PERCENT)
-    }
-
-    /// A fence that is younger than this is certainly in the storm window.
-    fn storm_certain(&self) -> Millis {
-        let window = self.settings.storm_window;
-        Millis(window.0 - window.0 / 100 * STORM_DOUBT_PERCENT)
+        Millis(self.settings.storm_window.0 / 100 * STORM_DOUBT_PERCENT).max(STORM_DOUBT_MIN)
     }
 
     fn storm(&self, at: Millis) -> Option<String> {
         if self.storm_closed {
             return Some("the storm brake is closed".into());
         }
-        let (window, certain) = (self.settings.storm_window, self.storm_certain());
-        let recent = self.decided.iter().filter(|decided| decided.is_certain && at - decided.at < certain).count();
+        let window = self.settings.storm_window;
+        let certain = window - self.storm_doubt();
+        let recent = self.decided.iter().filter(|decided| at - **decided < certain).count();
         let max = self.settings.storm_fences_max;
         (recent >= max as usize)
             .then(|| format!("{recent} of {max} fences of the storm window of {window} are used up"))
@@ -200,20 +188,18 @@ impl Fleet {
         self.hosts.entry(name.clone()).or_default()
     }
 
-    /// The storm brake counts neither hosts that rebooted by themselves nor those that a person vouched for.
+    /// The storm brake counts neither hosts that rebooted by themselves, where that is proof enough, nor those that a
+    /// person vouched for.
     fn decided(&mut self, entry: &Entry<'_>, host: &HostId, token: Token) {
-        let row = self.host(host);
-        let is_counted = !row.rebooted && !entry.is_vouched(token);
-        row.stands(Standing::Fencing(token));
-        if is_counted {
-            let (doubt, certain) = (self.storm_doubt(), self.storm_certain());
-            self.decided.retain_mut(|decided| {
-                let age = entry.at - decided.at;
-                decided.is_certain &= age < certain;
-                age < doubt
-            });
-            self.decided.push(Decided { at: entry.at, is_certain: true });
+        let needs_power = !self.hosts.get(host).is_some_and(|row| self.proves_itself(row));
+        self.host(host).stands(Standing::Fencing(token));
+        if needs_power && !entry.is_vouched(token) {
+            self.decided.push(entry.at);
         }
+    }
+
+    fn proves_itself(&self, host: &Host) -> bool {
+        host.rebooted && self.settings.proofs.contains(&ProofClass::NewBootId)
     }
 }
 
@@ -227,10 +213,10 @@ impl Host {
         self.rebooted |= self.standing == Standing::Lost;
     }
 
-    /// Other levels start an open fence over.
+    /// Other levels start an open fence over; none leave it to a person.
     fn enrolled(&mut self, without_levels: bool) {
         self.without_levels = without_levels;
-        if let Standing::NeedsHuman(token) = self.standing {
+        if let (Standing::NeedsHuman(token), false) = (self.standing, without_levels) {
             self.standing = Standing::Fencing(token);
         }
     }

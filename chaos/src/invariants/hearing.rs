@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorumfence_machine::{BootId, Event, HostId, Millis};
+use quorumfence_machine::{BootId, Event, HostId, Millis, Settings};
 
 use crate::fault::{Blow, BmcTrouble, DiskTrouble, Fault, HostBlow, HypervisorTrouble, Place, Weather, Which};
 use crate::observation::{Observation, Seen};
@@ -29,8 +29,10 @@ const FAST_CLOCK_PERCENT: u64 = 95;
 pub(super) struct Hearing {
     is_on_a_real_machine: bool,
     hosts: BTreeMap<HostId, Seat>,
-    /// How long a host is silent at least before it is condemned, from when it was cut off; nothing is known of it once
-    /// the settings have changed.
+    /// The segment's share of the patience.
+    threshold: Millis,
+    /// How long a host is silent at least before it is condemned, from when it was cut off, by the least patient settings
+    /// of the run: a host may be silent already when they change.
     patience: Option<Millis>,
     /// What goes on and may keep anybody from being heard.
     troubles: BTreeSet<String>,
@@ -82,10 +84,8 @@ impl Hearing {
             },
             Seen::Stopped { .. } | Seen::Running { .. } | Seen::Installed { .. } | Seen::Healed => self.disturb(at),
             Seen::Opened { settings, segment, .. } => {
-                let threshold = segment.check_interval.times(u64::from(segment.failure_threshold));
-                let silence = threshold.max(settings.suspect_after);
-                let patience = silence.0.saturating_sub(settings.heartbeat_interval.0);
-                self.patience = Some(Millis(patience / 100 * FAST_CLOCK_PERCENT));
+                self.threshold = segment.check_interval.times(u64::from(segment.failure_threshold));
+                self.patience = Some(self.patience_of(settings));
             }
             Seen::OffTaken { .. }
             | Seen::Started { .. }
@@ -106,11 +106,11 @@ impl Hearing {
         if let Event::HostAdmitted { host, boot } = event {
             let seat = self.seat(host);
             (seat.admitted, seat.disturbed) = (Some(*boot), at);
-        } else if let Event::VotersChanged { .. } | Event::SettingsChanged { .. } = event {
-            if let Event::SettingsChanged { .. } = event {
-                self.patience = None;
-            }
+        } else if let Event::VotersChanged { .. } = event {
             self.disturb(at);
+        } else if let Event::SettingsChanged { settings } = event {
+            let patience = settings.as_ref().map(|settings| self.patience_of(settings));
+            self.patience = self.patience.zip(patience).map(|(former, present)| former.min(present));
         } else if let Event::HostLost { host, .. } = event {
             return self.lost(host, at);
         } else if let Event::HostRebooted { host, .. } = event {
@@ -194,6 +194,11 @@ impl Hearing {
             Fault::WallClock(..) | Fault::Instance(..) | Fault::Operator(_) | Fault::Explain(_) => {}
             Fault::Isolate(Place::Bmc(_)) | Fault::Rejoin(Place::Bmc(_)) => {}
         }
+    }
+
+    fn patience_of(&self, settings: &Settings) -> Millis {
+        let patience = self.threshold.max(settings.suspect_after) - settings.heartbeat_interval;
+        Millis(patience.0 / 100 * FAST_CLOCK_PERCENT)
     }
 
     fn ends(&mut self, trouble: &str, at: Millis) {
@@ -316,8 +321,7 @@ mod tests {
 
     #[test]
     fn a_host_is_not_lost_before_its_time() {
-        let settings = quorumfence_machine::Settings::default();
-        let opened = Story::opened(settings, quorumfence_machine::Segment::default());
+        let opened = Story::opened(Settings::default(), quorumfence_machine::Segment::default());
         let admissions = HOSTS.iter().map(|(name, number)| admitted(name, *number)).collect();
         let calm = opened.entry(3, vec![voters()]).entry(4, alive()).entry(5, admissions).at(30_000);
         let cut = |after: u64| fault(calm.clone(), "isolate host a").at(30_000 + after);
@@ -325,6 +329,17 @@ mod tests {
         acquits::<QuorumOnly>(&loses_a(cut(30_000)));
         let changed = calm.clone().entry(6, vec![Event::SettingsChanged { settings: None }]).at(60_000);
         acquits::<QuorumOnly>(&loses_a(fault(changed, "isolate host a").at(60_500)));
+
+        let to = |story: Story, settings: Settings| {
+            story.entry(6, vec![Event::SettingsChanged { settings: Some(Box::new(settings)) }]).at(60_000)
+        };
+        let patient = Settings { suspect_after: Millis(60_000), ..Settings::default() };
+        let cut = |story: Story, at: u64| loses_a(fault(story, "isolate host a").at(60_000 + at));
+        convicts::<QuorumOnly>(&cut(to(calm.clone(), patient.clone()), 500), "was cut off for 0.500 s only");
+        acquits::<QuorumOnly>(&cut(to(calm.clone(), patient), 30_000));
+        let fast = to(calm, Settings::fast());
+        convicts::<QuorumOnly>(&cut(fast.clone(), 100), "was cut off for 0.100 s only");
+        convicts::<QuorumOnly>(&loses_a(fast), "it lives and nothing kept it from being heard");
     }
 
     #[test]

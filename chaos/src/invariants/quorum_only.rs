@@ -18,7 +18,7 @@ use crate::observation::{Cause, Observation, Seen};
 /// before it asked, so a correct one stops earlier, by the time that the commit took. That is the room for the drift of
 /// its clock; there is no other. An order that races with the proof of its fence is innocent while its permit lives.
 ///
-/// A permit is given the life that is in force when it is asked for, so the longest that was in force is taken.
+/// The life is the one in force at the permit's own entry: nobody is granted a longer one.
 #[derive(Debug, Default)]
 pub struct QuorumOnly {
     committed: Committed,
@@ -86,7 +86,7 @@ impl QuorumOnly {
             self.ballot.take(event).map_err(|why| format!("at {} {why}", entry.index))?;
             self.hearing.take(event, entry.at).map_err(|why| format!("at {} {event}, {why}", entry.index))?;
             if let Event::SettingsChanged { settings: Some(settings) } = event {
-                self.permit_life = self.permit_life.max(settings.permit_life);
+                self.permit_life = settings.permit_life;
             } else if let Event::FenceDecided { host, token } = event {
                 self.hosts.insert(host.clone(), Leave { fence: Some(*token), ..Leave::default() });
             } else if let Event::PermitGranted { host, token, executor, .. } = event {
@@ -153,11 +153,13 @@ mod tests {
         acquits::<QuorumOnly>(&permitted().at(21_000).sent(1, "a"));
         let longer = Settings { permit_life: Millis(30_000), ..Settings::default() };
         let changed = |settings| Event::SettingsChanged { settings: Some(Box::new(settings)) };
-        let story = permitted().entry(7, vec![changed(longer.clone()), changed(Settings::default())]);
-        let again = story.clone().at(5000).entry(8, vec![granted("a", 5, 1)]);
+        let story = permitted().entry(7, vec![changed(longer)]);
+        convicts::<QuorumOnly>(&story.clone().at(21_001).sent(1, "a"), "0.001 s after its permit of token #5 ended");
+        let again = story.at(5000).entry(8, vec![granted("a", 5, 1)]).entry(9, vec![changed(Settings::default())]);
         acquits::<QuorumOnly>(&again.clone().at(35_000).sent(1, "a"));
-        convicts::<QuorumOnly>(&again.at(35_001).sent(1, "a"), "0.001 s after its permit of token #5 ended");
-        convicts::<QuorumOnly>(&story.at(21_001).sent(1, "a"), "0.001 s after its permit of token #5 ended");
+        convicts::<QuorumOnly>(&again.clone().at(35_001).sent(1, "a"), "0.001 s after its permit of token #5 ended");
+        let short = again.entry(10, vec![granted("a", 5, 2)]).at(25_001);
+        convicts::<QuorumOnly>(&short.sent(2, "a"), "0.001 s after its permit of token #5 ended");
         let renewed = permitted().at(20_000).entry(7, vec![granted("a", 5, 1)]);
         acquits::<QuorumOnly>(&renewed.at(39_000).sent(1, "a"));
     }

@@ -33,7 +33,7 @@ const BEGINNING: Millis = Millis(10_000);
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     is_on_a_real_machine: bool,
-    /// None once they are not known any more.
+    /// The slowest of the run, or none once they are not known any more.
     settings: Option<Settings>,
     voters: BTreeSet<ControllerId>,
     running: BTreeSet<ControllerId>,
@@ -129,8 +129,9 @@ impl Reach {
         if let Event::VotersChanged { voters } = event {
             self.voters = voters.iter().copied().collect();
             self.look(at);
-        } else if let Event::SettingsChanged { .. } = event {
-            self.settings = None;
+        } else if let Event::SettingsChanged { settings } = event {
+            let (former, present) = (self.settings.take(), settings.as_deref());
+            self.settings = former.zip(present).map(|(former, present)| slowest(former, present));
         } else if let Event::HostEnrolled { host, levels } = event {
             self.levels.insert(host.clone(), levels.len() as u64);
             if let Some(fence) = self.fences.get_mut(host) {
@@ -167,6 +168,10 @@ impl Reach {
         for (host, fence) in self.fences.iter().filter(|(_, fence)| is_due(fence)) {
             let since = fence.since.max(self.still);
             let levels = self.levels.get(host).copied().unwrap_or(1);
+            if levels == 0 {
+                // Nothing is left that anybody could use.
+                continue;
+            }
             let bound = bound(settings, self.voters.len() as u64, levels, since <= fence.decided);
             if since + bound < at && !self.broken.contains(host) {
                 let able: Vec<String> = fence.able.reach.iter().map(ToString::to_string).collect();
@@ -270,6 +275,20 @@ impl Reach {
 impl Able {
     fn is_enough(&self) -> bool {
         !self.reach.is_empty()
+    }
+}
+
+/// Returns settings under which fences take the longest that they may take under either: what began under one may end
+/// under the other.
+fn slowest(former: Settings, present: &Settings) -> Settings {
+    Settings {
+        attempts_per_level: former.attempts_per_level.max(present.attempts_per_level),
+        device_deadline: former.device_deadline.max(present.device_deadline),
+        retry_pause: former.retry_pause.max(present.retry_pause),
+        human_retry_pause: former.human_retry_pause.max(present.human_retry_pause),
+        permit_life: former.permit_life.max(present.permit_life),
+        proofs: former.proofs.intersection(&present.proofs).copied().collect(),
+        ..former
     }
 }
 

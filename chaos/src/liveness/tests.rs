@@ -91,13 +91,13 @@ fn a_lost_host_that_a_brake_holds_waits_for_a_person() {
 
 #[test]
 fn the_storm_brake_holds_a_fence_only_when_it_had_to_close() {
-    let settings = Settings { storm_fences_max: 1, storm_window: Millis(10_000), ..Settings::default() };
+    let settings = Settings { storm_fences_max: 1, storm_window: Millis(100_000), ..Settings::default() };
     let up = ["a", "b", "c", "d", "e"].map(|name| admitted(name, 1)).into_iter().chain([armed()]).collect();
     let story = Story::opened(settings, Segment::default()).entry(1, up).at(1000).entry(2, vec![lost("b")]);
     let one = story.entry(3, vec![decided("b", 3), fenced("b", 3, off_proof())]);
     let closed = |story: Story, at| story.at(at).entry(4, vec![lost("a"), Event::StormBrakeClosed { host: host("a") }]);
-    acquits::<Fenced>(&the_end(closed(one.clone(), 11_900)));
-    convicts::<Fenced>(&closed(one.clone(), 12_000), "the storm brake closes at a, and only 0 of 1 fences");
+    acquits::<Fenced>(&the_end(closed(one.clone(), 110_900)));
+    convicts::<Fenced>(&closed(one.clone(), 111_000), "the storm brake closes at a, and only 0 of 1 fences");
     let opened = one.at(2000).entry(4, vec![armed()]).entry(5, vec![lost("a")]);
     let closed_again = opened.entry(6, vec![Event::StormBrakeClosed { host: host("a") }]);
     convicts::<Fenced>(&closed_again, "the storm brake closes at a");

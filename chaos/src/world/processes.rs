@@ -98,6 +98,8 @@ pub struct Processes {
     segment: SegmentId,
     /// The settings in force, as far as nobody refused them.
     settings: Settings,
+    /// The settings that people turn back to once all is healed; none where a story says what they do.
+    usual: Option<Settings>,
     /// Everything that runs at first, by its name.
     domains: BTreeMap<String, Domain>,
     /// What people were told.
@@ -203,6 +205,7 @@ impl Processes {
             rates: scene.drift.clone(),
             segment: scene.segment.id.clone(),
             settings: scene.settings.clone(),
+            usual: None,
             domains: BTreeMap::new(),
             asides: Asides::default(),
             stations: BTreeMap::new(),

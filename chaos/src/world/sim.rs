@@ -65,6 +65,8 @@ pub struct Sim {
     rates: BTreeMap<ControllerId, Rate>,
     /// What other hands may start and move, by name.
     domains: BTreeMap<String, Domain>,
+    /// The settings that people turn back to once all is healed; none where a story says what they do.
+    usual: Option<Settings>,
     moves: hands::Moves,
     asides: Asides,
     /// How often a task stood at each point, on nodes that are no more.
@@ -121,6 +123,7 @@ impl Sim {
             members: members::Members::default(),
             rates: BTreeMap::new(),
             domains: BTreeMap::new(),
+            usual: None,
             moves: hands::Moves::new(),
             asides: Asides::default(),
             stood: BTreeMap::new(),

@@ -157,11 +157,26 @@ fn the_limits_are_those_in_force() {
 }
 
 #[test]
-fn a_fence_that_was_out_of_a_shorter_window_is_not_counted_in_a_longer_one() {
+fn a_window_that_was_shorter_for_a_while_forgets_no_fence() {
     let two = whole_fence(whole_fence(before(), "a", 5), "b", 8).at(50_000);
-    acquits::<BrakesHold>(&fence(set(two.clone(), 10, 2, 2, 10_000), "c", 13));
-    let third = whole_fence(set(two.clone(), 10, 2, 2, 10_000), "c", 13);
-    acquits::<BrakesHold>(&fence(set(third, 15, 2, 2, 100_000), "d", 17));
-    let longer = set(set(two, 10, 2, 2, 10_000), 11, 2, 2, 100_000);
-    convicts::<BrakesHold>(&fence(longer, "c", 13), "2 of 2 fences of the storm window");
+    let shorter = set(two, 10, 2, 2, 30_000);
+    acquits::<BrakesHold>(&fence(shorter.clone(), "c", 13));
+    let third = whole_fence(shorter, "c", 13);
+    convicts::<BrakesHold>(&fence(set(third, 15, 2, 3, 100_000), "d", 17), "3 of 3 fences of the storm window");
+}
+
+#[test]
+fn reboots_that_prove_nothing_are_counted() {
+    let settings = Settings { storm_fences_max: 1, proofs: BTreeSet::from([ProofClass::Human]), ..Settings::default() };
+    let hosts = HOSTS.iter().map(|name| admitted(name, 1)).collect();
+    let story = Story::opened(settings, Segment::default()).entry(1, hosts).entry(2, vec![armed()]);
+    let one = story.entry(3, vec![rebooted("a", 2)]).entry(4, vec![decided("a", 4), fenced("a", 4, off_proof())]);
+    convicts::<BrakesHold>(&fence(one, "b", 6), "1 of 1 fences of the storm window");
+}
+
+#[test]
+fn a_fence_whose_levels_were_taken_away_waits_for_a_person() {
+    let without = |host_name: &str| Event::HostEnrolled { host: host(host_name), levels: Vec::new() };
+    let two = fence(fence(before(), "a", 5), "b", 7).entry(8, vec![needs_human("b", 7)]).entry(9, vec![without("b")]);
+    acquits::<BrakesHold>(&fence(two, "c", 11));
 }

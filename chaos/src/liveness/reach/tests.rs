@@ -148,11 +148,20 @@ fn five_voters_that_try_three_times_need_two_slow_rounds() {
 }
 
 #[test]
-fn a_new_enrolment_begins_anew_and_other_settings_end_it() {
+fn a_new_enrolment_begins_anew_and_the_slowest_settings_count() {
     let levels = vec![vec![Driver::Laboratory], vec![Driver::Laboratory]];
     let enrolled = Event::HostEnrolled { host: host("a"), levels };
     let story = decided_after(&[]).at(30_000).entry(5, vec![enrolled]);
     is_late(&story, 30_000 + 10_000 + 2 * (3 * 12_000 + 4000));
+    let taken_away = Event::HostEnrolled { host: host("a"), levels: Vec::new() };
+    is_excused(&decided_after(&[]).entry(5, vec![taken_away]), EVER);
+
+    let to = |settings| Event::SettingsChanged { settings: Some(Box::new(settings)) };
+    let slow = to(Settings { retry_pause: Millis(2000), ..Settings::default() });
+    is_late(&decided_after(&[]).entry(5, vec![to(Settings::fast())]), 10_000 + QUICK);
+    is_late(&decided_after(&[]).entry(5, vec![slow, to(Settings::fast())]), 10_000 + QUICK + 4000);
+    let no_proof = to(Settings { proofs: BTreeSet::from([ProofClass::Human]), ..Settings::default() });
+    is_excused(&decided_after(&[]).entry(5, vec![no_proof, to(Settings::default())]), EVER);
     is_excused(&decided_after(&[]).entry(5, vec![Event::SettingsChanged { settings: None }]), EVER);
 }
 

@@ -245,12 +245,12 @@ impl Processes {
 pub(super) struct Clerk {
     /// The newest id that is known to be given.
     newest: u64,
-    machines: u8,
+    machines: u16,
 }
 
 impl Clerk {
     /// Returns the names of another machine; nothing once the numbers are used up.
-    pub(super) fn next(&mut self) -> Option<(ControllerId, u8)> {
+    pub(super) fn next(&mut self) -> Option<(ControllerId, u16)> {
         self.machines = self.machines.checked_add(1)?;
         Some((ControllerId(self.newest + 1), self.machines))
     }
@@ -286,12 +286,12 @@ mod tests {
     /// Gives out ids, and refuses an address that joined before.
     #[derive(Default)]
     struct Log {
-        addresses: BTreeSet<u8>,
+        addresses: BTreeSet<u16>,
     }
 
     impl Log {
-        fn join(&mut self, address: u8) -> Option<ControllerId> {
-            self.addresses.insert(address).then(|| ControllerId(self.addresses.len() as u64))
+        fn join(&mut self, address: u16) -> Option<ControllerId> {
+            self.addresses.insert(address).then_some(ControllerId(self.addresses.len() as u64))
         }
     }
 

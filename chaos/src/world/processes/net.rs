@@ -148,8 +148,12 @@ pub(super) fn endpoint(controller: Ipv4Addr) -> String {
 }
 
 /// Returns the address of the `number`th machine for a controller.
-pub(super) fn controller(number: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, 77, 1, number)
+pub(super) fn controller(number: u16) -> Ipv4Addr {
+    let [high, low] = number.to_be_bytes();
+    match high {
+        0 => Ipv4Addr::new(10, 77, 1, low),
+        _ => Ipv4Addr::new(10, 77, 64 + high % 128, low),
+    }
 }
 
 /// Returns the address of host `number`.

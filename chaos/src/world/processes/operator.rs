@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, ensure};
-use quorumfence_machine::{ControllerId, HostId};
+use quorumfence_machine::{ControllerId, HostId, Settings};
 use quorumfence_node::cluster::identity::Peer;
 use quorumfence_node::cluster::operator::{CONTEXT_VARIABLE, Context};
 use quorumfence_node::wiring::dial::connect;
@@ -113,8 +113,9 @@ impl super::Processes {
         Lines::open(&self.operator.context(), self.roll.clone())
     }
 
-    /// Returns whether the cluster is armed and its storm brake open, and the hosts in maintenance, as the leader has it.
-    pub(super) async fn brakes(&self) -> Option<(bool, Vec<HostId>)> {
+    /// Returns whether the cluster is armed and its storm brake open, the hosts in maintenance, and the settings, as the
+    /// leader has it.
+    pub(super) async fn brakes(&self) -> Option<(bool, Vec<HostId>, Settings)> {
         let leader = self.leader()?;
         let statuses = self.statuses.fresh();
         let cluster = statuses.get(&leader)?.cluster.as_ref()?;
@@ -123,7 +124,8 @@ impl super::Processes {
         let asked = async { lines.to(leader).await?.host_list(ReadRequest { local: true }).await };
         let rows = timeout(ANSWER, asked).await.ok()?.ok()?.into_inner().hosts;
         let held = rows.into_iter().filter_map(|row| row.host).filter(|host| host.maintenance.is_some());
-        Some((may_fence, held.filter_map(|host| host.id.parse().ok()).collect()))
+        let settings = cluster.settings.clone()?.try_into().ok()?;
+        Some((may_fence, held.filter_map(|host| host.id.parse().ok()).collect(), settings))
     }
 }
 

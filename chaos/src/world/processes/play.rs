@@ -111,6 +111,7 @@ pub async fn play(wanted: &Wanted) -> anyhow::Result<Played> {
     let clients = processes.open_for_clients()?;
     let (script, left_out) = processes.chaos(run).await?;
     clients.send_home();
+    processes.usual = Some(scene.settings.clone());
     processes.converge(&clients, PATIENCE).await?;
     let is_suspected = processes.suspicion.is_confirmed;
     let ended = processes.close(script).await?;
@@ -234,11 +235,14 @@ impl Processes {
         Ok(self.suspicion.is_confirmed)
     }
 
-    /// Operators see what holds fences back, and open it.
+    /// Operators see what holds fences back, and open it; and turn the settings back that they had turned.
     async fn open_brakes(&mut self) -> anyhow::Result<()> {
-        let Some((may_fence, maintained)) = self.brakes().await else { return Ok(()) };
+        let Some((may_fence, maintained, settings)) = self.brakes().await else { return Ok(()) };
         for host in maintained {
             self.inflict(&Fault::Operator(Deed::EndMaintenance(host)))?;
+        }
+        if let Some(usual) = self.usual.clone().filter(|usual| *usual != settings) {
+            self.set_settings(usual)?;
         }
         if !may_fence {
             self.inflict(&Fault::Operator(Deed::Arm))?;

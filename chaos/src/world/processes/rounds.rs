@@ -73,13 +73,11 @@ impl Rounds {
         let round = (now.0 / length.0.max(1)).min(self.rounds - 1);
         if round > self.round {
             self.round = round;
-            let mut due = self.nemesis.limits();
-            due.push(Fault::Heal);
             let seed = self.seed.wrapping_add(round << 32);
             self.nemesis = Nemesis::new(seed, mix(&self.plan, seed, round, self.rounds));
             let each = sight.controllers.iter().zip(1..);
             self.restarts = each.map(|(id, nth)| (now + Millis(NEXT_RESTART.0 * nth), *id)).collect();
-            return due;
+            return vec![Fault::Heal];
         }
         let began = Millis(length.0 * self.round);
         let mut due = self.nemesis.due(now - began, sight);

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::ensure;
-use quorumfence_machine::{HostId, Millis, Reason};
+use quorumfence_machine::{HostId, Millis, Reason, Settings};
 use quorumfence_node::wiring::testimony;
 use quorumfence_proto::pb;
 use quorumfence_proto::pb::explain_request::Subject;
@@ -152,14 +152,18 @@ impl Processes {
 
     /// Changes one of the settings, as a line of TOML says.
     pub(super) fn change_settings(&mut self, line: &str) -> anyhow::Result<()> {
-        let (asides, record) = (self.asides.clone(), self.record.clone());
-        let settings = match story::changed(&self.settings, line) {
-            Ok(settings) => settings,
+        match story::changed(&self.settings, line) {
+            Ok(settings) => self.set_settings(settings),
             Err(why) => {
-                asides.tell(record.now(), Aside::Refused(why.to_string()));
-                return Ok(());
+                self.asides.tell(self.record.now(), Aside::Refused(why.to_string()));
+                Ok(())
             }
-        };
+        }
+    }
+
+    /// Asks for other settings.
+    pub(super) fn set_settings(&mut self, settings: Settings) -> anyhow::Result<()> {
+        let (asides, record) = (self.asides.clone(), self.record.clone());
         if settings.check().is_ok() {
             self.settings = settings.clone();
         }

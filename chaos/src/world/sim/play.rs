@@ -115,6 +115,7 @@ fn stage(what: &Run, guilt: Option<Guilt>) -> anyhow::Result<Ended> {
         }
         let script = sim.chaos(&what).await;
         clients.send_home();
+        sim.usual = Some(what.shape.policy().0);
         if sim.record.broken().is_none() {
             sim.converge(&clients, what.shape.outage, what.shape.last()).await;
         }
@@ -269,14 +270,19 @@ impl Sim {
         Some(Dark { host, blind })
     }
 
-    /// Operators see what holds fences back, and open it.
+    /// Operators see what holds fences back, and open it; and turn the settings back that they had turned.
     async fn open_brakes(&self) {
         let Some(leader) = self.leader() else { return };
         let wanted = self.read(leader, |state| {
             let held = state.hosts().filter(|row| row.maintenance.is_some()).map(|row| row.id.clone());
-            (held.collect::<Vec<_>>(), state.cluster().is_none_or(|cluster| cluster.armed && cluster.storm.is_none()))
+            let may_fence = state.cluster().is_none_or(|cluster| cluster.armed && cluster.storm.is_none());
+            let usual = self.usual.clone().filter(|usual| *usual != state.settings());
+            (held.collect::<Vec<_>>(), may_fence, usual)
         });
-        let Some((maintained, may_fence)) = wanted else { return };
+        let Some((maintained, may_fence, usual)) = wanted else { return };
+        if let Some(settings) = usual {
+            drop(self.propose(Change::SettingsSet { settings }).await);
+        }
         for host in maintained {
             let end = Change::HostMaintenance { host, reason: None };
             drop(self.propose(end).await);
