@@ -29,9 +29,9 @@ pub(super) fn found(bounds: &Bounds) -> State {
     let settings = Settings {
         permit_life: STEP,
         late_delivery: STEP,
-        attempts_per_level: 100,
+        attempts_per_level: 20,
         retry_pause: Millis::ZERO,
-        human_retry_pause: Millis::ZERO,
+        human_retry_pause: Millis(1000),
         fences_in_flight_max: 100,
         storm_fences_max: 100,
         max_restart_attempts: 100,

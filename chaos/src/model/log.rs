@@ -165,8 +165,12 @@ fn view(state: &State, now: u8, fresh: u8) -> View {
     let mut view = View { leading: Some((Millis::ZERO, clock(now))), ..View::default() };
     for host in state.hosts().filter(|host| fresh >> HostNumber::of(&host.id).0 & 1 == 1) {
         let boot = host.agent.as_ref().map(|agent| agent.boot);
-        let told = [Millis::ZERO; 2];
-        let heartbeat = boot.map(|boot| Heartbeat { at: Millis::ZERO, boot, steady_since: Millis::ZERO, told });
+        let heartbeat = boot.map(|boot| Heartbeat {
+            at: Millis::ZERO,
+            boot,
+            steady_since: Millis::ZERO,
+            next_within: Millis::ZERO,
+        });
         view.hosts.insert(host.id.clone(), Sight { heartbeat, ..Sight::default() });
     }
     view

@@ -163,7 +163,8 @@ impl<'a, E: AgentEnvironment> Conversation<'a, E> {
         self.next_beat = now + self.interval;
         let lease_left = self.shared.machine().lease_left(now);
         let Shared { boot, laboratory, .. } = **self.shared;
-        let beat = Beat { sequence: self.sequence, boot, sent: now, lease_left, laboratory };
+        let next_within = self.interval;
+        let beat = Beat { sequence: self.sequence, boot, sent: now, lease_left, laboratory, next_within };
         self.messages.try_send(AgentMessage::Beat(beat)).is_ok()
     }
 

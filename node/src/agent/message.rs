@@ -29,6 +29,8 @@ pub struct Beat {
     pub lease_left: Millis,
     /// Whether the agent is a laboratory's.
     pub laboratory: bool,
+    /// The next one is sent after this long, unless an answer asks for more.
+    pub next_within: Millis,
 }
 
 /// To an agent.

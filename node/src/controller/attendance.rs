@@ -103,7 +103,7 @@ impl<E: Environment> Seat<E> {
             let last = board.view.hosts.get(&self.host).and_then(|sight| sight.heartbeat);
             let is_news = last.is_none_or(|last| last.boot != beat.boot || at - last.at > facts.suspect_after);
             board.view.heard(&self.host, beat.boot, at, facts.suspect_after);
-            board.view.told(&self.host, facts.heartbeat_interval);
+            board.view.next_within(&self.host, beat.next_within);
             if let Some(presence) = board.attending.get_mut(&self.host)
                 && presence.seat == self.number
             {

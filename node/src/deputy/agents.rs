@@ -112,7 +112,7 @@ mod tests {
         let report = Arc::new(report(7, Vec::new()));
         board.reports.insert(host("a"), Arc::clone(&report));
         let hear = |board: &mut Board, at| {
-            let beat = Heartbeat { boot: report.boot, at: Millis(at), steady_since: Millis(0), told: [Millis(0); 2] };
+            let beat = Heartbeat { boot: report.boot, at: Millis(at), steady_since: Millis(0), next_within: Millis(0) };
             board.view.hosts.entry(host("a")).or_default().heartbeat = Some(beat);
         };
         let mut undone = Undone::default();

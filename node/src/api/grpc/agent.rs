@@ -107,7 +107,14 @@ mod tests {
     use quorumfence_machine::{BootId, Millis};
 
     async fn attend(laboratory: bool, lets_in: LetsIn) -> (usize, Option<String>) {
-        let beat = Beat { sequence: 1, boot: BootId([1; 16]), sent: Millis(1), lease_left: Millis(1), laboratory };
+        let beat = Beat {
+            sequence: 1,
+            boot: BootId([1; 16]),
+            sent: Millis(1),
+            lease_left: Millis(1),
+            laboratory,
+            next_within: Millis(1000),
+        };
         let wire = stream::iter(vec![Ok(message::agent_to_wire(AgentMessage::Beat(beat))); 3]);
         let refused = Arc::new(OnceLock::new());
         let heard = heard("host1".parse().unwrap(), lets_in, Arc::clone(&refused), wire).count().await;

@@ -19,6 +19,7 @@ pub(crate) fn agent_to_wire(message: AgentMessage) -> pb::AgentMessage {
             sent_ms: beat.sent.0,
             lease_left_ms: beat.lease_left.0,
             laboratory: beat.laboratory.then_some(true),
+            next_within_ms: beat.next_within.0,
         }),
         AgentMessage::Report(report) => FromAgent::Report(Arc::unwrap_or_clone(report).into()),
         AgentMessage::Answer(answer) => FromAgent::Answer(answer.into()),
@@ -35,6 +36,7 @@ pub(crate) fn agent_from_wire(message: pb::AgentMessage) -> Result<Option<AgentM
             sent: Millis(beat.sent_ms),
             lease_left: Millis(beat.lease_left_ms),
             laboratory: beat.laboratory.unwrap_or(false),
+            next_within: Millis(beat.next_within_ms),
         })),
         Some(FromAgent::Report(report)) => Some(AgentMessage::Report(Arc::new(report.try_into()?))),
         Some(FromAgent::Answer(answer)) => Some(AgentMessage::Answer(answer.try_into()?)),
@@ -89,7 +91,8 @@ mod tests {
     #[test]
     fn messages_survive_the_wire() {
         let (sent, lease_left) = (Millis(9), Millis(11));
-        let beat = Beat { sequence: 7, boot: BootId([3; 16]), sent, lease_left, laboratory: true };
+        let beat =
+            Beat { sequence: 7, boot: BootId([3; 16]), sent, lease_left, laboratory: true, next_within: Millis(1000) };
         let answer = Answer {
             token: Token(LogIndex(5)),
             instance: InstanceId([1; 16]),

@@ -99,8 +99,10 @@ impl Hearing {
         for host in state.hosts().filter(|host| host.enrolment.is_some()) {
             let Some(beat) = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat) else { continue };
             let last = beat.at.max(view.since);
-            if now - last <= late_after + beat.slack(settings.heartbeat_interval) {
+            if now - last <= late_after {
                 hearing.heard += 1;
+            } else if now - last <= late_after + beat.slack(settings.heartbeat_interval) {
+                // Its agent does not know yet that it is wanted more often: nobody can tell whether it can be heard.
             } else if should_be_heard(host) {
                 hearing.late.push(last);
             }
@@ -137,7 +139,7 @@ pub fn suspects(state: &State, view: &View, now: Millis) -> Vec<HostId> {
         .filter(|host| host.enrolment.as_ref().is_some_and(|enrolment| !enrolment.levels.is_empty()))
         .filter(|host| {
             let heard = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat).map_or(view.since, |beat| beat.at);
-            now - heard.max(view.since) > settings.suspect_after + view.slack(&host.id, settings.heartbeat_interval)
+            now - heard.max(view.since) > settings.suspect_after
         })
         .map(|host| host.id.clone())
         .collect()

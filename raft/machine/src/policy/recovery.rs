@@ -14,10 +14,13 @@ use crate::{
 const MOVES_MAX: usize = 256;
 
 pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime, decision: &mut Decision) {
-    let suspect_after = state.settings().suspect_after;
+    let settings = state.settings();
     let healthy = |host: &Host| {
         let beat = view.hosts.get(&host.id).and_then(|sight| sight.heartbeat);
-        beat.is_some_and(|beat| host.up_boot() == Some(beat.boot) && now - beat.at <= suspect_after)
+        beat.is_some_and(|beat| {
+            let fresh = settings.suspect_after + beat.slack(settings.heartbeat_interval);
+            host.up_boot() == Some(beat.boot) && now - beat.at <= fresh
+        })
     };
     let mut open: Vec<(&Instance, &Recovery)> =
         state.instances().filter_map(|row| Some((row, row.recovery.as_ref()?))).collect();

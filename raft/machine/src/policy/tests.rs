@@ -77,32 +77,35 @@ fn a_late_host_with_a_reason_of_its_own_cuts_nobody_off() {
 }
 
 #[test]
-fn an_agent_that_was_not_told_yet_keeps_the_time_that_it_was_told_before() {
+fn an_agent_that_does_not_know_yet_keeps_the_time_that_it_knows() {
     let mut rig = Rig::green();
-    let condemned = |rig: &Rig, age, told: &[u64]| {
+    let condemned = |rig: &Rig, age, next_within| {
         let mut view = view([0, age, 0]);
-        told.iter().for_each(|told| view.told(&host(2), Millis(*told)));
-        (verdicts(rig, &view).contains(&Verdict::Unreachable), suspects(&rig.state, &view, NOW) == [host(2)])
+        view.next_within(&host(2), Millis(next_within));
+        verdicts(rig, &view).contains(&Verdict::Unreachable)
     };
-    assert_eq!(condemned(&rig, 12_000, &[10_000]), (false, true), "nine seconds more than the settings in force");
-    assert_eq!(condemned(&rig, 11_500, &[10_000]), (false, false));
-    assert_eq!(condemned(&rig, 12_001, &[10_000]), (true, true));
-    assert_eq!(condemned(&rig, 12_000, &[10_000, 1000]), (false, true), "the newest answer may be on its way");
-    assert_eq!(condemned(&rig, 3001, &[10_000, 1000, 1000]), (true, true));
-    assert_eq!(condemned(&rig, 3000, &[200, 200]), (false, true), "more often than asked for is no reason for less");
+    assert_eq!([12_000, 12_001].map(|age| condemned(&rig, age, 10_000)), [false, true], "nine seconds more");
+    assert_eq!([3000, 3001].map(|age| condemned(&rig, age, 200)), [false, true], "more often is no reason for less");
+    assert_eq!([3000, 3001].map(|age| condemned(&rig, age, 0)), [false, true], "an agent that does not say it");
     let slow = Settings { heartbeat_interval: Millis(10_000), suspect_after: Millis(11_000), ..Settings::default() };
     rig.ok(Change::SettingsSet { settings: slow });
-    assert_eq!(condemned(&rig, 30_000, &[1000, 1000]), (false, true));
+    assert_eq!([30_000, 30_001].map(|age| condemned(&rig, age, 1000)), [false, true]);
+}
 
+#[test]
+fn who_does_not_know_yet_that_it_is_late_shows_nothing_about_the_network() {
     let rig = Rig::green();
-    let told = |ages, hosts: &[u8]| {
+    let seen = |ages, unknowing: &[u8]| {
         let mut view = view(ages);
-        hosts.iter().for_each(|number| view.told(&host(*number), Millis(10_000)));
-        crate::outage(&rig.state, &view, NOW)
+        unknowing.iter().for_each(|number| view.next_within(&host(*number), Millis(10_000)));
+        (verdicts(&rig, &view), crate::outage(&rig.state, &view, NOW).map(|outage| outage.since))
     };
-    assert_eq!(told([9000, 10_000, 0], &[1, 2, 3]), None, "nobody is late");
-    assert_eq!(told([10_501, 22_000, 0], &[1, 2, 3]).map(|outage| outage.since), Some(NOW - Millis(10_501)));
-    assert_eq!(told([10_501, 22_502, 0], &[1, 2, 3]), None, "one was dead when the other fell silent");
+    let cut_off = Verdict::CannotTell(Uncertainty::CutOff);
+    assert_eq!(seen([3001, 6000, 6000], &[2, 3]), (vec![cut_off, alive(2), alive(3)], Some(NOW - Millis(3001))));
+    assert_eq!(seen([3001, 6000, 1500], &[2]).0, [Verdict::Unreachable, alive(2), alive(3)], "one is heard");
+    assert_eq!(seen([9000, 10_000, 0], &[1, 2, 3]), (vec![alive(1), alive(2), alive(3)], None), "nobody is late");
+    assert_eq!(seen([10_501, 22_501, 4000], &[1, 2, 3]).1, Some(NOW - Millis(10_501)));
+    assert_eq!(seen([10_501, 22_502, 0], &[1, 2, 3]).1, None, "one was dead when the other fell silent");
 }
 
 #[test]

@@ -48,15 +48,15 @@ pub struct Heartbeat {
     pub boot: BootId,
     /// When heartbeats of this boot began to arrive without a gap.
     pub steady_since: Millis,
-    /// How often its agent was told to send them, in the last two answers, newest first.
-    pub told: [Millis; 2],
+    /// Its agent sends the next one after this long, as far as it had been told by then.
+    pub next_within: Millis,
 }
 
 impl Heartbeat {
-    /// Returns how much longer than an interval the next one may take: its agent learns with an answer how often it sends
-    /// them, and the newest answer may be on its way.
+    /// Returns how much longer than the interval that is wanted now the next one may take: an agent learns with the answer
+    /// to a heartbeat how often they are wanted.
     pub fn slack(&self, heartbeat_interval: Millis) -> Millis {
-        self.told.into_iter().max().unwrap_or_default() - heartbeat_interval
+        self.next_within - heartbeat_interval
     }
 }
 
@@ -85,14 +85,13 @@ impl View {
             Some(last) if last.boot == boot && at - last.at <= gap => last.steady_since,
             Some(_) | None => at,
         };
-        let told = sight.heartbeat.map(|last| last.told).unwrap_or_default();
-        sight.heartbeat = Some(Heartbeat { at, boot, steady_since, told });
+        sight.heartbeat = Some(Heartbeat { at, boot, steady_since, next_within: Millis::ZERO });
     }
 
-    /// Notes how often the agent of a host that was just heard is told to send heartbeats.
-    pub fn told(&mut self, host: &HostId, heartbeat_interval: Millis) {
+    /// Notes after how long the agent of a host that was just heard sends the next heartbeat.
+    pub fn next_within(&mut self, host: &HostId, time: Millis) {
         if let Some(beat) = self.hosts.get_mut(host).and_then(|sight| sight.heartbeat.as_mut()) {
-            beat.told = [heartbeat_interval, beat.told[0]];
+            beat.next_within = time;
         }
     }
 

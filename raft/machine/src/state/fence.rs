@@ -20,7 +20,7 @@ use crate::{
     Reply, STORM_WINDOW_MAX, Settings, Token, Work,
 };
 
-/// Permits remembered per fence; the oldest go first, long after their late delivery is over.
+/// Permits remembered per fence; the oldest go first.
 const PERMITS_MAX: usize = 64;
 
 /// A host that is heard in another boot gets this long to report it, which proves the old boot over without cutting power.
@@ -265,7 +265,12 @@ pub(super) fn grant(state: &mut State, at: LogIndex, token: Token, request: Requ
         return Err(Rejected::NoParent(token.0));
     }
     if fence.permits.len() >= PERMITS_MAX {
-        fence.permits.remove(0);
+        // What it may still cause is waited for with the next one.
+        let oldest = fence.permits.remove(0);
+        if let Some(next) = fence.permits.first_mut() {
+            let quiet = oldest.ends.after(oldest.late_delivery);
+            next.late_delivery = next.late_delivery.max(quiet.since(next.ends));
+        }
     }
     fence.permits.push(Permit {
         at,

@@ -84,7 +84,11 @@ impl Settings {
     pub fn check(&self) -> Result<(), Rejected> {
         let within = |value: Millis, least: u64, most: u64| (least..=most).contains(&value.0);
         let rules = [
-            (self.heartbeat_interval.0 >= 50, "heartbeat_interval is below 50 ms: agents would do nothing else"),
+            (
+                within(self.heartbeat_interval, 50, 60_000),
+                "heartbeat_interval is not from 50 ms to 1 min: agents would do nothing else, or a dead host be silent for \
+                 minutes before anybody doubts it",
+            ),
             (
                 self.suspect_after.0 <= 600_000,
                 "suspect_after is above 10 min: nobody would look after a dead host for that long",
@@ -110,8 +114,8 @@ impl Settings {
                 "attempts_per_level is not from 1 to 20: nothing would ever be fenced, or the next level never tried",
             ),
             (
-                within(self.retry_pause, 10, 60_000),
-                "retry_pause is not from 10 ms to 1 min: a busy BMC would be asked all the time, or hardly ever again",
+                self.retry_pause.0 <= 60_000,
+                "retry_pause is above 1 min: it doubles with each attempt, and the next level would hardly ever be tried",
             ),
             (
                 within(self.human_retry_pause, 1000, 86_400_000),
@@ -123,13 +127,19 @@ impl Settings {
                  be let in",
             ),
             (self.fences_in_flight_max >= 1, "fences_in_flight_max is zero: use 'quorumfence disarm' instead"),
-            (self.storm_fences_max >= 1, "storm_fences_max is zero: use 'quorumfence disarm' instead"),
+            (
+                (1..=1000).contains(&self.storm_fences_max),
+                "storm_fences_max is not from 1 to 1000: use 'quorumfence disarm' instead of none; more is no brake",
+            ),
             (
                 within(self.storm_window, 60_000, STORM_WINDOW_MAX.0),
                 "storm_window is not from 1 min to 24 h: the storm brake would not close, or count for ever",
             ),
             (self.starts_per_host_max >= 1, "starts_per_host_max is zero: nothing would ever start"),
-            (!self.proofs.is_empty(), "proofs is empty: no host could ever be proven off"),
+            (
+                self.proofs.contains(&ProofClass::PowerOffVerified) || self.proofs.contains(&ProofClass::Human),
+                "proofs has neither PowerOffVerified nor Human: a host that stays dead could never be proven off",
+            ),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, broken)) => Err(Rejected::Invalid(format!("{broken}. {SETTINGS_FORMAT_HELP}."))),

@@ -51,7 +51,7 @@ fn a_vote_tells_how_old_everything_is_that_it_rests_on() {
             at: NOW - Millis(100),
             boot: boot(2),
             steady_since: Millis(0),
-            told: [Millis(0); 2],
+            next_within: Millis(0),
         }),
         ping: Some(NOW - Millis(200)),
         health: Some(NOW - Millis(300)),
@@ -215,7 +215,7 @@ fn heartbeats_are_steady_while_one_boot_sends_them_without_a_gap() {
         view.hosts[&host(1)].heartbeat
     };
     let beat = |boot_number, at, since| {
-        Some(Heartbeat { at: Millis(at), boot: boot(boot_number), steady_since: Millis(since), told: [Millis(0); 2] })
+        Some(Heartbeat { at: Millis(at), boot: boot(boot_number), steady_since: Millis(since), next_within: Millis(0) })
     };
     assert_eq!(steady_since(1, 10_000), beat(1, 10_000, 10_000));
     assert_eq!(steady_since(1, 12_500), beat(1, 12_500, 10_000));

@@ -21,12 +21,11 @@ fn checked<T>(place: Place<T>, value: T) -> Result<(), Rejected> {
 
 #[test]
 fn limits_that_switch_a_brake_or_fencing_off_are_refused() {
-    let times: [(Place<Millis>, u64, u64, &str); 8] = [
+    let times: [(Place<Millis>, u64, u64, &str); 7] = [
         (|settings| &mut settings.heartbeat_interval, 50, 2499, "heartbeat_interval"),
         (|settings| &mut settings.suspect_after, 1001, 600_000, "suspect_after"),
         (|settings| &mut settings.permit_life, 8000, 600_000, "permit_life"),
         (|settings| &mut settings.device_deadline, 100, 5000, "device_deadline"),
-        (|settings| &mut settings.retry_pause, 10, 60_000, "retry_pause"),
         (|settings| &mut settings.human_retry_pause, 1000, 86_400_000, "human_retry_pause"),
         (|settings| &mut settings.late_delivery, 1000, 3_600_000, "late_delivery"),
         (|settings| &mut settings.storm_window, 60_000, STORM_WINDOW_MAX.0, "storm_window"),
@@ -41,7 +40,7 @@ fn limits_that_switch_a_brake_or_fencing_off_are_refused() {
     let counts: [(Place<u32>, u32, &str); 4] = [
         (|settings| &mut settings.attempts_per_level, 20, "attempts_per_level"),
         (|settings| &mut settings.fences_in_flight_max, u32::MAX, "fences_in_flight_max"),
-        (|settings| &mut settings.storm_fences_max, u32::MAX, "storm_fences_max"),
+        (|settings| &mut settings.storm_fences_max, 1000, "storm_fences_max"),
         (|settings| &mut settings.starts_per_host_max, u32::MAX, "starts_per_host_max"),
     ];
     for (place, most, name) in counts {
@@ -51,6 +50,19 @@ fn limits_that_switch_a_brake_or_fencing_off_are_refused() {
             assert!(why.contains(name), "{why}");
         }
     }
+    assert_eq!(checked(|settings| &mut settings.retry_pause, Millis(60_000)), Ok(()));
+    assert!(checked(|settings| &mut settings.retry_pause, Millis(60_001)).is_err());
+    let rare = |interval| Settings {
+        heartbeat_interval: Millis(interval),
+        suspect_after: Millis(interval + 1),
+        ..Settings::default()
+    };
+    assert!(rare(60_000).check().is_ok() && rare(60_001).check().is_err());
+    let proofs = |proofs: &[ProofClass]| {
+        Settings { proofs: proofs.iter().copied().collect(), ..Settings::default() }.check().is_ok()
+    };
+    let alone = [ProofClass::PowerOffVerified, ProofClass::Human, ProofClass::NewBootId].map(|proof| proofs(&[proof]));
+    assert_eq!((alone, proofs(&[])), ([true, true, false], false));
     let slow = |deadline, life| {
         let settings = Settings { device_deadline: Millis(deadline), permit_life: Millis(life), ..Settings::default() };
         settings.check().is_ok()
@@ -99,6 +111,38 @@ fn returned() -> Rig {
     rig.vote_all(2, Verdict::Alive { boot: boot(12) });
     rig.report(2, 12, &[]);
     rig
+}
+
+#[test]
+fn a_permit_that_is_not_remembered_any_more_is_waited_for_all_the_same() {
+    let mut rig = Rig::green();
+    let settings = |late| Settings {
+        late_delivery: Millis(late),
+        retry_pause: Millis(0),
+        human_retry_pause: Millis(1000),
+        ..Settings::default()
+    };
+    rig.report(2, 2, &[]);
+    set(&mut rig, settings(3_600_000));
+    let token = rig.decide(2);
+    rig.permit(token);
+    set(&mut rig, settings(1000));
+    for _ in 0..100 {
+        rig.clock += 25_000;
+        let permit = rig.permit(token);
+        let outcomes = vec![crate::Outcome::Unknown(crate::Doubt::Timeout)];
+        rig.ok(Change::FenceResult { token, permit, outcomes });
+    }
+    let permit = rig.permit(token);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![super::rig::OFF] });
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.report(2, 12, &[]);
+    let admit = Change::HostAdmit { host: host(2), boot: boot(12) };
+    rig.clock += 60_000;
+    assert_eq!(rig.refused(admit.clone()), Rejected::Held(Reason::WaitsForPermits));
+    rig.clock += 3_600_000 - 101 * 25_000;
+    rig.vote_all(2, Verdict::Alive { boot: boot(12) });
+    rig.ok(admit);
 }
 
 #[test]

@@ -50,7 +50,14 @@ fn open() -> Ends {
 }
 
 fn beat(sequence: u64) -> AgentMessage {
-    AgentMessage::Beat(Beat { sequence, boot: BOOT, sent: Millis(0), lease_left: Millis(0), laboratory: false })
+    AgentMessage::Beat(Beat {
+        sequence,
+        boot: BOOT,
+        sent: Millis(0),
+        lease_left: Millis(0),
+        laboratory: false,
+        next_within: Millis(0),
+    })
 }
 
 fn ack(sequence: u64) -> ControllerMessage {
