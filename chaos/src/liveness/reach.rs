@@ -33,8 +33,8 @@ const BEGINNING: Millis = Millis(10_000);
 #[derive(Debug, Default)]
 pub(super) struct Reach {
     is_on_a_real_machine: bool,
-    /// The slowest of the run, or none once they are not known any more.
-    settings: Option<Settings>,
+    /// Those that were in force, or none once they are not known any more: what began under one may end under another.
+    settings: Vec<Settings>,
     voters: BTreeSet<ControllerId>,
     running: BTreeSet<ControllerId>,
     cut: BTreeSet<(Place, Place)>,
@@ -92,7 +92,7 @@ impl Reach {
         let at = observation.at;
         self.overdue(at)?;
         match &observation.seen {
-            Seen::Opened { settings, .. } => self.settings = Some(settings.clone()),
+            Seen::Opened { settings, .. } => self.settings = vec![settings.clone()],
             Seen::Running { controller, .. } => {
                 self.running.insert(*controller);
                 self.look(at);
@@ -130,8 +130,10 @@ impl Reach {
             self.voters = voters.iter().copied().collect();
             self.look(at);
         } else if let Event::SettingsChanged { settings } = event {
-            let (former, present) = (self.settings.take(), settings.as_deref());
-            self.settings = former.zip(present).map(|(former, present)| slowest(former, present));
+            match settings {
+                Some(settings) if !self.settings.is_empty() => self.settings.push((**settings).clone()),
+                Some(_) | None => self.settings.clear(),
+            }
         } else if let Event::HostEnrolled { host, levels } = event {
             self.levels.insert(host.clone(), levels.len() as u64);
             if let Some(fence) = self.fences.get_mut(host) {
@@ -157,10 +159,11 @@ impl Reach {
     }
 
     fn overdue(&mut self, at: Millis) -> Result<(), String> {
-        let Some(settings) = &self.settings else { return Ok(()) };
+        let is_no_proof = |settings: &Settings| !settings.proofs.contains(&ProofClass::PowerOffVerified);
         if self.is_on_a_real_machine
             || !self.troubles.is_empty()
-            || !settings.proofs.contains(&ProofClass::PowerOffVerified)
+            || self.settings.is_empty()
+            || self.settings.iter().any(is_no_proof)
         {
             return Ok(());
         }
@@ -172,7 +175,9 @@ impl Reach {
                 // Nothing is left that anybody could use.
                 continue;
             }
-            let bound = bound(settings, self.voters.len() as u64, levels, since <= fence.decided);
+            let (voters, fresh) = (self.voters.len() as u64, since <= fence.decided);
+            let bounds = self.settings.iter().map(|settings| bound(settings, voters, levels, fresh));
+            let bound = bounds.max().unwrap_or_default();
             if since + bound < at && !self.broken.contains(host) {
                 let able: Vec<String> = fence.able.reach.iter().map(ToString::to_string).collect();
                 return Err(format!(
@@ -275,20 +280,6 @@ impl Reach {
 impl Able {
     fn is_enough(&self) -> bool {
         !self.reach.is_empty()
-    }
-}
-
-/// Returns settings under which fences take the longest that they may take under either: what began under one may end
-/// under the other.
-fn slowest(former: Settings, present: &Settings) -> Settings {
-    Settings {
-        attempts_per_level: former.attempts_per_level.max(present.attempts_per_level),
-        device_deadline: former.device_deadline.max(present.device_deadline),
-        retry_pause: former.retry_pause.max(present.retry_pause),
-        human_retry_pause: former.human_retry_pause.max(present.human_retry_pause),
-        permit_life: former.permit_life.max(present.permit_life),
-        proofs: former.proofs.intersection(&present.proofs).copied().collect(),
-        ..former
     }
 }
 

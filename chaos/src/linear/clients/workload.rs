@@ -221,8 +221,7 @@ impl Board {
     /// Returns settings that no other call writes, and hardly another run.
     fn settings(&self, call: u64) -> pb::Settings {
         pb::Settings {
-            storm_fences_max: u32::try_from(call).unwrap_or(u32::MAX / 2) + 1000,
-            human_retry_pause_ms: 30_000 + self.run % 1_000_000,
+            human_retry_pause_ms: 1000 + self.run % 80_000 * 1000 + call % 1_000_000,
             ..Settings::fast().into()
         }
     }
