@@ -91,8 +91,11 @@ fn play(script: &str, seconds: &str, more: &[&str]) -> (Option<i32>, Value) {
 fn every_promise_holds_while_processes_suffer_every_kind_of_fault() {
     let script: Script = EVERYTHING.parse().unwrap();
     let kinds: BTreeSet<String> = script.actions.iter().map(|action| action.fault.kind()).collect();
-    let (code, report) = play(EVERYTHING, "25", &[]);
-    assert_eq!(code, Some(0), "{report:#}");
+    let history = tempfile::NamedTempFile::new().unwrap().into_temp_path();
+    let (code, report) = play(EVERYTHING, "25", &["--history", history.to_str().unwrap()]);
+    if code != Some(0) {
+        panic!("{code:?} {report:#}\nhistory: {}", history.keep().unwrap().display());
+    }
     for kind in kinds {
         assert!(report["faults"][&kind].as_u64().is_some_and(|times| times > 0), "{kind}: {report:#}");
     }

@@ -57,7 +57,8 @@ pub struct DeviceAccess {
 /// the copy that a live migration brings, is `Unknown`.
 ///
 /// `start` and `stop` MUST answer `Refused` only after the hypervisor said that the instance does not run there, and that no
-/// earlier order to start it is under way there: another host may get it then. Whoever could not connect, log in, or was not allowed to order MUST answer `Unknown`.
+/// earlier order to start it is under way there: another host may get it then. Whoever could not connect, log in, or was
+/// not allowed to order MUST answer `Unknown`.
 pub trait Hypervisor: Send + Sync + 'static {
     /// Lists the instances that the hypervisor knows, with their definitions and tags.
     fn inventory(&self, deadline: Duration) -> impl Future<Output = Outcome<Vec<Domain>>> + Send;

@@ -32,7 +32,7 @@ pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};
 pub use instance::{Assignment, Instance, Recovery, RecoveryStage};
 pub(crate) use recovery::{may_run_on, runs_on};
-pub use settings::{SETTINGS_FORMAT_HELP, STORM_WINDOW_MAX, Settings};
+pub use settings::{HEARTBEAT_INTERVAL_MAX, SETTINGS_FORMAT_HELP, STORM_WINDOW_MAX, Settings};
 use table::Table;
 
 use crate::{

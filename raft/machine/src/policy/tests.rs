@@ -87,6 +87,7 @@ fn an_agent_that_does_not_know_yet_keeps_the_time_that_it_knows() {
     assert_eq!([12_000, 12_001].map(|age| condemned(&rig, age, 10_000)), [false, true], "nine seconds more");
     assert_eq!([3000, 3001].map(|age| condemned(&rig, age, 200)), [false, true], "more often is no reason for less");
     assert_eq!([3000, 3001].map(|age| condemned(&rig, age, 0)), [false, true], "an agent that does not say it");
+    assert_eq!([62_000, 62_001].map(|age| condemned(&rig, age, u64::MAX)), [false, true], "no agent is believed more");
     let slow = Settings { heartbeat_interval: Millis(10_000), suspect_after: Millis(11_000), ..Settings::default() };
     rig.ok(Change::SettingsSet { settings: slow });
     assert_eq!([30_000, 30_001].map(|age| condemned(&rig, age, 1000)), [false, true]);

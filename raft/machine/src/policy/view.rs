@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{BootId, ClusterTime, HostId, Millis, Power};
+use crate::{BootId, ClusterTime, HEARTBEAT_INTERVAL_MAX, HostId, Millis, Power};
 
 /// Everything that one controller has seen, on its own monotonic clock.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -88,10 +88,11 @@ impl View {
         sight.heartbeat = Some(Heartbeat { at, boot, steady_since, next_within: Millis::ZERO });
     }
 
-    /// Notes after how long the agent of a host that was just heard sends the next heartbeat.
+    /// Notes after how long the agent of a host that was just heard sends the next heartbeat; more than may be set is not
+    /// believed, or its host would never be missed.
     pub fn next_within(&mut self, host: &HostId, time: Millis) {
         if let Some(beat) = self.hosts.get_mut(host).and_then(|sight| sight.heartbeat.as_mut()) {
-            beat.next_within = time;
+            beat.next_within = time.min(HEARTBEAT_INTERVAL_MAX);
         }
     }
 

@@ -29,7 +29,8 @@ pub struct Cluster {
     pub armed_reason: String,
     /// The storm brake's closing; only `arm` opens it.
     pub storm: Option<LogIndex>,
-    /// When fences were decided, oldest first; those that left the storm window go at the next decision.
+    /// When fences were decided, oldest first; those that left the longest storm window that there may be go at the next
+    /// decision.
     pub decided: Vec<ClusterTime>,
     /// The settings.
     pub settings: Settings,

@@ -10,6 +10,9 @@ use crate::{Millis, Rejected};
 /// What an operator is told when settings are refused.
 pub const SETTINGS_FORMAT_HELP: &str = "'quorumfence status -o json' shows the settings in force";
 
+/// The longest time between two heartbeats.
+pub const HEARTBEAT_INTERVAL_MAX: Millis = Millis(60_000);
+
 /// The longest storm window.
 pub const STORM_WINDOW_MAX: Millis = Millis(86_400_000);
 
@@ -85,7 +88,7 @@ impl Settings {
         let within = |value: Millis, least: u64, most: u64| (least..=most).contains(&value.0);
         let rules = [
             (
-                within(self.heartbeat_interval, 50, 60_000),
+                within(self.heartbeat_interval, 50, HEARTBEAT_INTERVAL_MAX.0),
                 "heartbeat_interval is not from 50 ms to 1 min: agents would do nothing else, or a dead host be silent for \
                  minutes before anybody doubts it",
             ),
