@@ -18,7 +18,7 @@ mod orders;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use quorumfence_machine::{
@@ -132,6 +132,7 @@ impl<E: AgentEnvironment> Agent<E> {
             jobs,
             report: watch::Sender::new(None),
             list_as_of: watch::Sender::new(None),
+            told: AtomicU64::new(0),
             controllers: watch::Sender::new(controllers.into()),
             stop: Stop::new(),
         });
@@ -207,6 +208,8 @@ struct Shared<E: AgentEnvironment> {
     report: watch::Sender<Option<Arc<AgentReport>>>,
     /// The entry that a controller wants a list as of.
     list_as_of: watch::Sender<Option<LogIndex>>,
+    /// The last entry that this agent was told of by anybody.
+    told: AtomicU64,
     controllers: watch::Sender<Arc<Controllers>>,
     stop: Stop,
     machine: Mutex<quorumfence_machine::Agent>,

@@ -29,8 +29,8 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
     let mut wanted = shared.list_as_of.subscribe();
     let reading = async {
         loop {
-            let as_of = *wanted.borrow_and_update();
-            read(&shared, as_of).await;
+            let asked = *wanted.borrow_and_update();
+            read(&shared, asked).await;
             E::Runtime::sleep(PAUSE).await;
             tokio::select! {
                 biased;
@@ -47,8 +47,11 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
     }
 }
 
-/// Reads the inventory once. `as_of` was told before, so what was started by then is listed or has ended.
-async fn read<E: AgentEnvironment>(shared: &Shared<E>, as_of: Option<LogIndex>) {
+/// Reads the inventory once, as of what the agent was told before: what was started by then is listed or has ended.
+///
+/// A list that says the same is not sent again, however old the last one is, unless a controller asked for a later one.
+async fn read<E: AgentEnvironment>(shared: &Shared<E>, asked: Option<LogIndex>) {
+    let as_of = Some(LogIndex(shared.told.load(Ordering::SeqCst))).filter(|told| *told > LogIndex(0));
     E::pass(Point::AgentBeforeInventory).await;
     let began = shared.clock.now();
     let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;
@@ -77,7 +80,9 @@ async fn read<E: AgentEnvironment>(shared: &Shared<E>, as_of: Option<LogIndex>) 
             listed: began,
             as_of,
         };
-        let says_the_same = |last: &AgentReport| *last == AgentReport { listed: last.listed, ..report.clone() };
+        let says_the_same = |last: &AgentReport| {
+            last.as_of >= asked && *last == AgentReport { listed: last.listed, as_of: last.as_of, ..report.clone() }
+        };
         let differs = !last.as_deref().is_some_and(says_the_same);
         if differs {
             *last = Some(Arc::new(report));

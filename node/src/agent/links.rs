@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::future::{AbortHandle, Abortable, BoxFuture};
@@ -185,6 +186,7 @@ impl<'a, E: AgentEnvironment> Conversation<'a, E> {
                 }
                 self.shared.handle(Input::Acknowledged { from, sent: ack.sent, admitted: ack.admitted });
                 self.shared.learn(&ack.controllers);
+                self.shared.told.fetch_max(ack.applied.max(ack.list_as_of.unwrap_or_default()).0, Ordering::SeqCst);
                 self.shared.list_as_of.send_if_modified(|known| {
                     let is_later = ack.list_as_of > *known;
                     *known = ack.list_as_of.max(*known);
@@ -193,6 +195,8 @@ impl<'a, E: AgentEnvironment> Conversation<'a, E> {
             }
             ControllerMessage::Order(order) => {
                 tracing::info!(host = %self.shared.host, %from, instance = %order.instance, token = %order.token, "order received");
+                // Only what is committed is ordered.
+                self.shared.told.fetch_max(order.token.0.0, Ordering::SeqCst);
                 self.shared.handle(Input::Order { from, order });
             }
         }

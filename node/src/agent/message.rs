@@ -67,4 +67,6 @@ pub struct Ack {
     pub heartbeat_interval: Millis,
     /// An entry by which the agent had started what it has not listed since: it lists anew.
     pub list_as_of: Option<LogIndex>,
+    /// The last entry that this controller has applied.
+    pub applied: LogIndex,
 }

@@ -77,6 +77,11 @@ impl Client {
         self.limit
     }
 
+    /// Changes how long a call may take.
+    pub fn set_limit(&mut self, limit: Duration) {
+        self.limit = limit;
+    }
+
     /// Returns the cluster's name.
     pub fn cluster_name(&self) -> &str {
         &self.context.cluster_name

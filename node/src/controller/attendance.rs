@@ -95,6 +95,7 @@ impl<E: Environment> Seat<E> {
     }
 
     fn beat(&mut self, beat: Beat) -> Ack {
+        let applied = *self.shared.replica.applied().borrow();
         let facts = self.shared.replica.read(|state| facts(state, &self.host, beat.boot));
         let at = self.shared.clock.now();
         self.note_an_outage(facts.late_after, at);
@@ -126,6 +127,7 @@ impl<E: Environment> Seat<E> {
             controllers,
             heartbeat_interval: facts.heartbeat_interval,
             list_as_of,
+            applied,
         }
     }
 

@@ -119,7 +119,8 @@ impl Board {
     }
 
     /// Puts aside what the state holds by now, and takes out again what an older list has changed since: such a one may be
-    /// committed late, and the agent says nothing twice. What anything else changed is not the agent's word.
+    /// committed late, and the agent says nothing twice. What anything else changed is not the agent's word, unless it is asked
+    /// and has answered before.
     ///
     /// `listed` says when the state's list of a host was made, if in the boot of this report.
     pub(crate) fn sort_reports(
@@ -141,6 +142,12 @@ impl Board {
             differs(host, &row.report)
         });
         self.reports.extend(overtaken.map(|(host, row)| (host, row.report)));
+        let unlisted = &self.unlisted;
+        let answers = self.settled.extract_if(.., |host, row| {
+            let has_answered = unlisted.get(host).is_some_and(|asked| row.report.as_of >= Some(*asked));
+            has_answered && differs(host, &row.report)
+        });
+        self.reports.extend(answers.map(|(host, row)| (host, row.report)));
     }
 
     fn drop_report(&mut self, host: &HostId) {
@@ -198,6 +205,20 @@ mod tests {
         assert_eq!(sort(&mut board, true, 7), Some(9));
         board.sort_reports(|_, _| false, |_, _| None);
         assert_eq!(sort(&mut board, true, 8), Some(9));
+    }
+
+    #[test]
+    fn what_answers_a_question_that_came_after_it_is_taken_out_again() {
+        let mut board = Board::default();
+        let as_of = |at| Arc::new(AgentReport { as_of: Some(LogIndex(at)), ..(*report(9)).clone() });
+        board.settle(&host("a"), as_of(7), Some(Millis(9)));
+        assert_eq!(sort(&mut board, true, 9), None, "nobody has asked");
+        board.unlisted = [(host("a"), LogIndex(8))].into();
+        assert_eq!(sort(&mut board, true, 9), None, "it is older than the question");
+        board.settle(&host("a"), as_of(8), Some(Millis(9)));
+        assert_eq!(sort(&mut board, false, 9), None, "it tells nothing new");
+        board.settle(&host("a"), as_of(8), Some(Millis(9)));
+        assert_eq!(sort(&mut board, true, 9), Some(9));
     }
 
     #[test]

@@ -41,8 +41,9 @@ pub(crate) fn differs(state: &State, id: &HostId, report: &AgentReport) -> bool 
         HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
     };
     report.instances.iter().any(|row| row_differs(state, host, report, row, may_own))
+        || state.is_told_anew(id, report)
         || (may_own && some_are_missing(state, id, &running, report))
-        || state.shows_what_outlived(id, report)
+        || state.tells_of_a_death(id, report)
 }
 
 /// Returns when the state's list of a host was made, if in this boot.
@@ -64,13 +65,13 @@ fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceR
     let Some(known) = state.instance(&row.id) else { return may_own };
     let is_running = row.state == InstanceState::Running;
     if known.assignment().is_some_and(|to| to.host == host.id && to.boot == report.boot) {
-        return is_running;
+        return is_running && known.is_told_by(report.as_of);
     }
     if known.owner == host.id {
         return may_own && known.recovery.is_none() && !agrees(known, row);
     }
     let may_move = is_running && known.recovery.is_none() && host.up_boot() == Some(report.boot);
-    may_move && state.has_let_go(&known.owner, row.id)
+    may_move && known.is_told_by(report.as_of) && state.has_let_go(&known.owner, row.id)
 }
 
 fn agrees(known: &Instance, row: &InstanceReport) -> bool {

@@ -107,8 +107,9 @@ impl From<Change> for pb::Change {
             Change::HostMaintenance { host, reason } => {
                 Kind::HostMaintenance(change::HostMaintenance { host: host.into(), reason })
             }
-            Change::HostConfirmDead { host, reason } => {
-                Kind::HostConfirmDead(change::HostConfirmDead { host: host.into(), reason })
+            Change::HostConfirmDead { host, reason, boot } => {
+                let boot = boot.map(|boot| boot.0.into());
+                Kind::HostConfirmDead(change::HostConfirmDead { host: host.into(), reason, boot })
             }
             Change::AgentReport { host, report } => {
                 Kind::AgentReport(change::AgentReported { host: host.into(), report: Some(report.into()) })
@@ -175,8 +176,9 @@ impl TryFrom<pb::Change> for Change {
             Kind::HostMaintenance(change::HostMaintenance { host, reason }) => {
                 Self::HostMaintenance { host: name(host, "host_maintenance.host")?, reason }
             }
-            Kind::HostConfirmDead(change::HostConfirmDead { host, reason }) => {
-                Self::HostConfirmDead { host: name(host, "host_confirm_dead.host")?, reason }
+            Kind::HostConfirmDead(change::HostConfirmDead { host, reason, boot }) => {
+                let boot = optional_uuid(boot, "host_confirm_dead.boot")?.map(BootId);
+                Self::HostConfirmDead { host: name(host, "host_confirm_dead.host")?, reason, boot }
             }
             Kind::AgentReport(change::AgentReported { host, report }) => Self::AgentReport {
                 host: name(host, "agent_report.host")?,

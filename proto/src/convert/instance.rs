@@ -1,7 +1,8 @@
 //! Instances and their way to another owner.
 
 use quorumfence_machine::{
-    Assignment, BootId, ClusterTime, Instance, InstanceId, InstanceReport, LogIndex, Recovery, RecoveryStage, Token,
+    Assignment, BootId, ClusterTime, Death, Instance, InstanceId, InstanceReport, LogIndex, Recovery, RecoveryStage,
+    Token,
 };
 
 use super::{Error, Problem, missing, name, number, optional, required, uuid};
@@ -26,6 +27,7 @@ impl From<Instance> for pb::Instance {
             state: pb::InstanceState::from(instance.state).into(),
             recovery: instance.recovery.map(Into::into),
             started_at: instance.started_at.map(|at| at.0),
+            may_have_died: instance.may_have_died.map(Into::into),
         }
     }
 }
@@ -45,6 +47,7 @@ impl TryFrom<pb::Instance> for Instance {
             state: number::<pb::InstanceState, _>(message.state, "state")?,
             recovery: optional(message.recovery, "recovery")?,
             started_at: message.started_at.map(LogIndex),
+            may_have_died: optional(message.may_have_died, "may_have_died")?,
         })
     }
 }
@@ -138,5 +141,20 @@ impl TryFrom<pb::recovery_stage::Assignment> for Assignment {
     fn try_from(message: pb::recovery_stage::Assignment) -> Result<Self, Error> {
         let pb::recovery_stage::Assignment { token, host, boot } = message;
         Ok(Self { token: Token(LogIndex(token)), host: name(host, "host")?, boot: BootId(uuid(boot, "boot")?) })
+    }
+}
+
+impl From<Death> for pb::Death {
+    fn from(death: Death) -> Self {
+        let Death { host, fence, proven_at } = death;
+        Self { host: host.into(), fence: fence.0.0, proven_at: proven_at.0 }
+    }
+}
+
+impl TryFrom<pb::Death> for Death {
+    type Error = Error;
+    fn try_from(message: pb::Death) -> Result<Self, Error> {
+        let pb::Death { host, fence, proven_at } = message;
+        Ok(Self { host: name(host, "host")?, fence: Token(LogIndex(fence)), proven_at: LogIndex(proven_at) })
     }
 }

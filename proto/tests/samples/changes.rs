@@ -39,6 +39,8 @@ pub(crate) fn changes() -> Vec<(String, Change)> {
     changes.push(later_report());
     let moving = Outcome::Observed(InstanceState::Moving);
     changes.push(Change::RecoveryResult { instance: INSTANCE, token: TOKEN, outcome: moving });
+    let reason = "the rack is dark".into();
+    changes.push(Change::HostConfirmDead { host: host(), reason, boot: Some(OTHER_BOOT) });
     named(changes, change_name)
 }
 
@@ -123,7 +125,7 @@ fn hosts() -> Vec<Change> {
         },
         Change::HostMaintenance { host: host(), reason: Some("new DIMMs".into()) },
         Change::HostMaintenance { host: host(), reason: None },
-        Change::HostConfirmDead { host: host(), reason: "I pulled both cables".into() },
+        Change::HostConfirmDead { host: host(), reason: "I pulled both cables".into(), boot: None },
         report(Some(MACHINE), instance_reports()),
         report(None, Vec::new()),
         Change::Votes { controller: CONTROLLER, votes },

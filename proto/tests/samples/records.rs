@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorumfence_machine::{
-    Actor, AgentFacts, Assignment, CastVote, Cluster, ClusterId, ClusterTime, Controller, ControllerId, EventRecord,
-    Fence, Host, HostState, Instance, InstanceState, JoinToken, LogIndex, Maintenance, Millis, Permit, Proof, Record,
-    Recovery, RecoveryStage, Rejected, Reply, Role, Stage, StoredReply, Token, WallMillis,
+    Actor, AgentFacts, Assignment, CastVote, Cluster, ClusterId, ClusterTime, Controller, ControllerId, Death,
+    EventRecord, Fence, Host, HostState, Instance, InstanceState, JoinToken, LogIndex, Maintenance, Millis, Permit,
+    Proof, Record, Recovery, RecoveryStage, Rejected, Reply, Role, Stage, StoredReply, Token, WallMillis,
 };
 
 use super::changes::{parkings, segment, verdicts};
@@ -107,6 +107,7 @@ fn hosts() -> Vec<Host> {
             ran_before: BTreeSet::new(),
             cannot_refuse: false,
             listed: Millis(0),
+            as_of: None,
             earlier: Vec::new(),
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
@@ -153,7 +154,8 @@ fn hosts() -> Vec<Host> {
     };
     let bare = states.into_iter().map(|state| Host { state, ..bare.clone() });
     let moved = moved(&rebooted);
-    std::iter::once(full).chain(bare).chain([rebooted, moved]).collect()
+    let told = told(&moved);
+    std::iter::once(full).chain(bare).chain([rebooted, moved, told]).collect()
 }
 
 fn moved(rebooted: &Host) -> Host {
@@ -165,6 +167,11 @@ fn moved(rebooted: &Host) -> Host {
         ..facts
     });
     Host { agent, ..rebooted.clone() }
+}
+
+fn told(moved: &Host) -> Host {
+    let agent = moved.agent.clone().map(|facts| AgentFacts { as_of: Some(LogIndex(4650)), ..facts });
+    Host { agent, ..moved.clone() }
 }
 
 fn instances() -> Vec<Instance> {
@@ -180,6 +187,7 @@ fn instances() -> Vec<Instance> {
         state: InstanceState::Running,
         started_at: None,
         recovery,
+        may_have_died: None,
     };
     let mut stages = vec![
         RecoveryStage::Waiting,
@@ -200,7 +208,9 @@ fn instances() -> Vec<Instance> {
     let not_before = ClusterTime(95_000);
     let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2, not_before }));
     let started = Instance { started_at: Some(LogIndex(41)), ..instance(None) };
-    std::iter::once(None).chain(recoveries).map(instance).chain([started]).collect()
+    let death = Death { host: other_host(), fence: TOKEN, proven_at: LogIndex(4720) };
+    let dead = Instance { may_have_died: Some(death), ..instance(None) };
+    std::iter::once(None).chain(recoveries).map(instance).chain([started, dead]).collect()
 }
 
 /// Every proof.

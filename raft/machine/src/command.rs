@@ -111,6 +111,9 @@ pub enum Change {
         host: HostId,
         /// Why the person is sure.
         reason: String,
+        /// The boot that the host had reported last when the person looked; `None` where nobody says.
+        #[serde(default)]
+        boot: Option<BootId>,
     },
     /// An agent's facts and instances, when they differ from what the state holds.
     AgentReport {
@@ -296,8 +299,8 @@ pub struct AgentReport {
     /// When the list was made, on the host's own clock, which counts from its boot: of two lists the later one counts.
     #[serde(default)]
     pub listed: Millis,
-    /// The entry that the agent had been told of before it made this list; `None` when no controller asked for one. What
-    /// was started by then and is not listed has ended since.
+    /// The entry that the agent had been told of before it made this list; `None` where the agent does not say. What was
+    /// started by then and is not listed has ended since, and what is listed was there after it.
     #[serde(default)]
     pub as_of: Option<LogIndex>,
 }

@@ -30,8 +30,8 @@ pub(crate) use fence::unclear_since;
 pub use fence::{Fence, Permit, Proof, ProofClass, Stage};
 pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};
-pub use instance::{Assignment, Instance, Recovery, RecoveryStage};
-pub(crate) use recovery::{may_run_on, runs_on};
+pub use instance::{Assignment, Death, Instance, Recovery, RecoveryStage};
+pub(crate) use recovery::{may_run_on, runs_since};
 pub use settings::{HEARTBEAT_INTERVAL_MAX, SETTINGS_FORMAT_HELP, STORM_WINDOW_MAX, Settings};
 use table::Table;
 
@@ -132,7 +132,8 @@ impl State {
     }
 
     /// Returns the hosts whose agents are to list what is there, each with the entry that they must know of: they have not
-    /// listed what was started there, or own what another host ran too that was proven dead since.
+    /// listed what was started there, own what another host ran too that was proven dead since, or listed what the log gave
+    /// to another host since.
     ///
     /// A list on its way settles it. Where none is, an agent that is asked says so.
     pub fn unlisted(&self) -> BTreeMap<HostId, LogIndex> {
@@ -147,9 +148,9 @@ impl State {
                 *last = started.max(*last);
             }
         }
-        for (host, proven_at) in recovery::to_be_listed(self) {
-            let last = hosts.entry(host.clone()).or_insert(proven_at);
-            *last = proven_at.max(*last);
+        for (host, since) in recovery::to_be_listed(self).chain(recovery::told_of_old(self)) {
+            let last = hosts.entry(host.clone()).or_insert(since);
+            *last = since.max(*last);
         }
         hosts
     }

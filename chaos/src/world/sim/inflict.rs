@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorumfence_drivers::lab::{BmcMode, HypervisorMode};
-use quorumfence_machine::{Actor, Change, ControllerId, HostId, Millis, Settings, State};
+use quorumfence_machine::{Actor, BootId, Change, ControllerId, HostId, Millis, Settings, State};
 use quorumfence_raft::{Expect, Point};
 use quorumfence_storage::Column;
 
@@ -124,7 +124,10 @@ impl Sim {
             Deed::EndMaintenance(host) => Change::HostMaintenance { host: host.clone(), reason: None },
             // A person who confirms a living host breaks every promise by hand; this one looks first.
             Deed::ConfirmDead(host) if self.laboratory().is_on(host) => return,
-            Deed::ConfirmDead(host) | Deed::InsistDead(host) => Change::HostConfirmDead { host: host.clone(), reason },
+            Deed::ConfirmDead(host) | Deed::InsistDead(host) => {
+                let boot = self.told_boot(host);
+                Change::HostConfirmDead { host: host.clone(), reason, boot }
+            }
             Deed::Enrol(host, levels) => match self.enrolled_with(host, levels) {
                 Some(enrolment) => Change::HostEnrol { host: host.clone(), enrolment },
                 None => return,
@@ -143,6 +146,12 @@ impl Sim {
                 asides.tell(laboratory.now(), Aside::Refused(why.to_string()));
             }
         });
+    }
+
+    /// Returns the boot that a person sees who looks at a host now.
+    fn told_boot(&self, host: &HostId) -> Option<BootId> {
+        let id = self.leader().or_else(|| self.ids().first().copied())?;
+        self.read(id, |state| state.host(host)?.agent.as_ref().map(|agent| agent.boot)).flatten()
     }
 
     fn tell(&self, aside: Aside) {

@@ -4,7 +4,9 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures_util::{Stream, stream};
-use quorumfence_machine::{Actor, Change, ControllerId, EventRecord, HostId, InstanceId, RequestId, Segment, Settings};
+use quorumfence_machine::{
+    Actor, BootId, Change, ControllerId, EventRecord, HostId, InstanceId, RequestId, Segment, Settings,
+};
 use quorumfence_proto::{convert, pb, status as detail};
 use tonic::{Request, Response, Status};
 
@@ -164,7 +166,12 @@ impl<E: Environment> pb::cluster_server::Cluster for Face<E> {
         let by = caller::operator(&request)?;
         let request = request.into_inner();
         let reason = reason(request.mutation.as_ref())?;
-        let change = Change::HostConfirmDead { host: convert::name(request.host, "host")?, reason };
+        let host: HostId = convert::name(request.host, "host")?;
+        let said = request.boot.map(|boot| convert::uuid(boot, "boot")).transpose()?.map(BootId);
+        let known =
+            || self.node.controller.replica().read(|state| state.host(&host)?.agent.as_ref().map(|agent| agent.boot));
+        let boot = said.or_else(known);
+        let change = Change::HostConfirmDead { host, reason, boot };
         self.change(by, request.mutation.as_ref(), change).await
     }
 

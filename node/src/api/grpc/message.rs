@@ -54,6 +54,7 @@ pub(crate) fn controller_to_wire(message: ControllerMessage) -> pb::ControllerMe
             heartbeat_interval_ms: ack.heartbeat_interval.0,
             controllers_at: ack.controllers.at.0,
             list_as_of: ack.list_as_of.map(|at| at.0),
+            applied: ack.applied.0,
         }),
         ControllerMessage::Order(order) => FromController::Order(order.into()),
     };
@@ -76,6 +77,7 @@ pub(crate) fn controller_from_wire(message: pb::ControllerMessage) -> Result<Opt
                 }),
                 heartbeat_interval: Millis(ack.heartbeat_interval_ms),
                 list_as_of: ack.list_as_of.map(LogIndex),
+                applied: LogIndex(ack.applied),
             }))
         }
         Some(FromController::Order(order)) => Some(ControllerMessage::Order(order.try_into()?)),
@@ -111,6 +113,7 @@ mod tests {
             }),
             heartbeat_interval: Millis(200),
             list_as_of: Some(LogIndex(8)),
+            applied: LogIndex(9),
         };
         let order = Order {
             token: Token(LogIndex(5)),

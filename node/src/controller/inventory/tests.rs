@@ -54,6 +54,20 @@ fn a_list_as_of_another_entry_says_nothing_new() {
 }
 
 #[test]
+fn a_list_from_after_the_log_gave_an_instance_away_says_something() {
+    let mut log = Log::of(&["a", "b"]);
+    let list = |at: u64| AgentReport { as_of: Some(LogIndex(at)), ..report(1, vec![instance(1, Running)]) };
+    let before = log.last();
+    log.report("b", report(2, vec![instance(1, Running)]));
+    log.report("a", list(before.0));
+    let given = log.last().0 - 1;
+    assert!(!differs(&log.state, &host("a"), &list(given - 1)), "it is as old as the one that is known");
+    assert!(differs(&log.state, &host("a"), &list(given)));
+    log.report("a", list(given));
+    assert!(!differs(&log.state, &host("a"), &list(given + 1)), "it is known");
+}
+
+#[test]
 fn running_instance_that_is_gone_says_something() {
     let known = report(1, vec![instance(1, Running)]);
     assert!(says_more(&known, &report(1, Vec::new())));

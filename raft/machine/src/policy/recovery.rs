@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::placement::Room;
 use super::report::{Decision, Reason};
-use crate::state::{may_run_on, runs_on};
+use crate::state::{may_run_on, runs_since};
 use crate::{
     Change, ClusterTime, Destination, Host, HostId, Instance, Millis, Move, Parking, Recovery, RecoveryStage,
     SegmentId, State, Token, View,
@@ -57,11 +57,11 @@ pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime
     }
 }
 
-/// Returns the host that may still run an instance, where that is no host to settle it on: it is being stopped there, or
-/// that host's own fence decides, or a person.
+/// Returns a host that may still run an instance, beside the one to settle it on: it is being stopped there, or has not
+/// listed what is there now, or that host's own fence decides, or a person.
 fn copy_elsewhere<'a>(state: &'a State, instance: &Instance) -> Option<&'a Host> {
-    let may_run = may_run_on(state, instance.id).next()?;
-    runs_on(state, instance.id).is_none().then_some(may_run)
+    let runs_on = runs_since(state, instance).map(|host| &host.id);
+    may_run_on(state, instance.id).find(|host| Some(&host.id) != runs_on)
 }
 
 /// `None` means that it is not the time to say: too many starts are in flight, or the pause after a refusal lasts.
@@ -75,7 +75,7 @@ fn destination(
 ) -> Option<Destination> {
     let settings = state.settings();
     let segment = state.host(&instance.owner)?.segment()?;
-    if let Some((host, boot)) = runs_on(state, instance.id).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
+    if let Some((host, boot)) = runs_since(state, instance).and_then(|host| Some((host.id.clone(), host.up_boot()?))) {
         return Some(Destination::Host { host, boot });
     }
     if !state.segment(segment)?.evacuation_enabled {

@@ -127,7 +127,9 @@ fn change(state: &mut State, at: LogIndex, command: &Command) -> Effect {
         }
         Change::HostEnrol { host, enrolment } => host::enrol(state, host, enrolment),
         Change::HostMaintenance { host, reason } => host::set_maintenance(state, at, host, reason.as_deref()),
-        Change::HostConfirmDead { host, reason } => fence::confirm_dead(state, at, &command.by, host, reason),
+        Change::HostConfirmDead { host, reason, boot } => {
+            fence::confirm_dead(state, at, host, fence::Word { by: &command.by, reason, boot: *boot })
+        }
         Change::AgentReport { host, report } => host::report(state, at, host, report),
         Change::Votes { controller, votes } => vote::cast(state, at, *controller, votes),
         Change::HostAdmit { host, boot } => host::admit(state, at, host, *boot),

@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
 use self::attempt::Failed;
-pub(super) use self::word::confirm_dead;
 pub(crate) use self::word::unclear_since;
+pub(super) use self::word::{Word, confirm_dead};
 use super::apply::Effect;
 use super::{AgentFacts, Host, HostState, State, recovery, vote};
 use crate::policy::guard;
@@ -239,6 +239,7 @@ fn forget_oldest(state: &mut State) {
         .values()
         .filter_map(|host| host.fence())
         .chain(state.instances.values().filter_map(|row| row.recovery.as_ref().map(|recovery| recovery.fence)))
+        .chain(state.instances.values().filter_map(|row| row.may_have_died.as_ref().map(|death| death.fence)))
         .collect();
     let oldest = state.fences.keys().find(|token| !in_use.contains(token)).copied();
     if let Some(token) = oldest {

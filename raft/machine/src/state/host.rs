@@ -56,6 +56,8 @@ pub struct AgentFacts {
     pub cannot_refuse: bool,
     /// When it listed what runs there, on the host's own clock.
     pub listed: Millis,
+    /// The entry that the agent had been told of before it listed what runs there; `None` where the agent did not say.
+    pub as_of: Option<LogIndex>,
     /// Boots that it reported before, the last one last.
     pub earlier: Vec<BootId>,
 }
@@ -264,7 +266,7 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
         events.push(Event::HostBooted { host: name.clone(), boot: report.boot });
     }
     events.extend(instance::inventory(state, at, name, report, before.as_ref()));
-    recovery::forget_what_runs(state, name, report);
+    events.extend(recovery::settle_deaths(state, at, name, report));
     Ok((Reply::Done, events))
 }
 
@@ -286,6 +288,7 @@ impl AgentFacts {
             ran_before: BTreeSet::new(),
             cannot_refuse: report.cannot_refuse,
             listed: report.listed,
+            as_of: report.as_of,
             earlier: Vec::new(),
         };
         let Some(before) = before else { return facts };
@@ -400,6 +403,7 @@ pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId
     if let Some(reason) = admission_waits_for(state, host, clock).first() {
         return Err(Rejected::Held(reason.clone()));
     }
+    recovery::remember_deaths(state, name);
     let host = state.hosts.get_mut(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
     host.state = HostState::Up { boot };
     // What was said about an earlier boot says nothing about this one.
@@ -459,8 +463,7 @@ fn instances_left(state: &State, host: &Host, fence: &Fence) -> Option<Reason> {
         let stage = row.recovery.as_ref().map(|recovery| &recovery.stage);
         row.owner == host.id && stage.is_some_and(|stage| !matches!(stage, RecoveryStage::Parked(_)))
     };
-    let owned = state.instances.values().filter(on_its_way).map(|row| row.id);
-    let owned = owned.chain(recovery::asked_for(state, &host.id)).collect();
+    let owned = state.instances.values().filter(on_its_way).map(|row| row.id).collect();
     let nobody_up = state.hosts.values().all(|other| other.up_boot().is_none());
     let left = if nobody_up { strays.len() } else { strays.union(&owned).count() };
     (left > 0).then(|| Reason::WaitsForInstances { left: u32::try_from(left).unwrap_or(u32::MAX) })

@@ -35,6 +35,21 @@ pub struct Instance {
     pub started_at: Option<LogIndex>,
     /// Its way to a new owner, while the old one is fenced.
     pub recovery: Option<Recovery>,
+    /// The death that it may have died on another host than its owner, until the owner's list says whether it did. It stands
+    /// here once that host is admitted again, and with the host before.
+    #[serde(default)]
+    pub may_have_died: Option<Death>,
+}
+
+/// The proven end of a boot of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Death {
+    /// The host.
+    pub host: HostId,
+    /// Its fence.
+    pub fence: Token,
+    /// The entry that proved it.
+    pub proven_at: LogIndex,
 }
 
 /// One instance's recovery from a fenced host.
@@ -106,6 +121,25 @@ impl Instance {
         running_before.contains(&self.id) || self.state == InstanceState::Crashed || started_before
     }
 
+    /// Returns whether a list was made after the log gave the instance to its owner or ordered it to its target. An older one
+    /// does not say where it is since. An agent of old did not say how old its list is, and is believed.
+    pub fn is_told_by(&self, as_of: Option<LogIndex>) -> bool {
+        let given = self.assignment().map_or(self.token, |assignment| assignment.token);
+        as_of.is_none_or(|as_of| given.0 <= as_of)
+    }
+
+    /// Takes a new owner.
+    pub(super) fn belongs_to(&mut self, owner: HostId, token: Token) {
+        self.owner = owner;
+        self.token = token;
+        self.may_have_died = None;
+    }
+
+    /// Returns whether what a host lists of it may change who it belongs to.
+    pub(super) fn is_open_on(&self, host: &HostId) -> bool {
+        self.owner != *host || self.recovery.is_some()
+    }
+
     /// Returns whether a copy on `host` is one too many: the log gives the instance to another host, or to one that is still
     /// to be found. What a live migration brings from a living owner is no copy but the instance: its owner lets go of it, or
     /// it vanishes.
@@ -138,11 +172,11 @@ pub(super) fn inventory(
     let mut events = Vec::new();
     for row in &report.instances {
         let newly_running = row.state == InstanceState::Running && !before.is_some_and(|facts| facts.runs(&row.id));
-        events.extend(one(state, at, host, report.boot, row, Standing { may_own, newly_running }));
+        events.extend(one(state, at, host, report, row, Standing { may_own, newly_running }));
     }
     if may_own {
         events.extend(follow_migrations(state, at, host, report, &running_before));
-        events.extend(end_missing(state, at, host, report, &running_before));
+        end_missing(state, host, report, &running_before);
     }
     events
 }
@@ -152,7 +186,7 @@ pub(super) fn inventory(
 pub(super) fn settle(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
     let may_be = |row: &&Instance| row.owner == *host || state.lists(host, row.id);
     let target = |row: &Instance| {
-        let runs_on = recovery::runs_on(state, row.id).filter(|_| row.recovery.is_none())?;
+        let runs_on = recovery::runs_since(state, row).filter(|_| row.recovery.is_none())?;
         state.has_let_go(&row.owner, row.id).then(|| runs_on.id.clone())
     };
     let moved = state.instances.values().filter(may_be).filter_map(|row| Some((row.id, target(row)?))).collect();
@@ -176,7 +210,7 @@ fn follow_migrations(
         .values()
         .filter(|row| row.owner == *host && row.recovery.is_none())
         .filter(|row| row.could_be_missing(running_before, report) && !agent.running.contains(&row.id))
-        .filter_map(|row| Some((row.id, recovery::runs_on(state, row.id)?.id.clone())))
+        .filter_map(|row| Some((row.id, recovery::runs_since(state, row)?.id.clone())))
         .collect();
     give(state, at, moved)
 }
@@ -186,8 +220,8 @@ pub(super) fn give(state: &mut State, at: LogIndex, moved: Vec<(InstanceId, Host
     let mut events = Vec::new();
     for (id, to) in moved {
         let Some(instance) = state.instances.get_mut(&id) else { continue };
-        let from = std::mem::replace(&mut instance.owner, to.clone());
-        instance.token = Token(at);
+        let from = instance.owner.clone();
+        instance.belongs_to(to.clone(), Token(at));
         instance.state = InstanceState::Running;
         events.push(Event::InstanceMoved { instance: id, from, to });
     }
@@ -204,7 +238,7 @@ fn one(
     state: &mut State,
     at: LogIndex,
     host: &HostId,
-    boot: BootId,
+    report: &AgentReport,
     row: &InstanceReport,
     standing: Standing,
 ) -> Vec<Event> {
@@ -213,18 +247,19 @@ fn one(
     };
     let assigned_here = known
         .assignment()
-        .filter(|assignment| assignment.host == *host && assignment.boot == boot)
+        .filter(|assignment| assignment.host == *host && assignment.boot == report.boot)
         .map(|assignment| assignment.token);
     if let Some(token) = assigned_here {
-        return if row.state == InstanceState::Running {
+        return if row.state == InstanceState::Running && known.is_told_by(report.as_of) {
             recovery::started(state, at, row.id, token)
         } else {
             Vec::new()
         };
     }
-    let is_up_here = state.hosts.get(host).is_some_and(|here| here.up_boot() == Some(boot));
+    let is_up_here = state.hosts.get(host).is_some_and(|here| here.up_boot() == Some(report.boot));
     if known.assignment().is_some_and(|assignment| assignment.host != *host)
         && row.state == InstanceState::Running
+        && known.is_told_by(report.as_of)
         && is_up_here
     {
         // It was not here when its start was ordered, so it was started there and moved since.
@@ -238,11 +273,10 @@ fn one(
     }
     let owner = known.owner.clone();
     let may_move = row.state == InstanceState::Running && known.recovery.is_none() && is_up_here;
-    if may_move && state.has_let_go(&owner, row.id) {
+    if may_move && known.is_told_by(report.as_of) && state.has_let_go(&owner, row.id) {
         update(state, row);
         if let Some(instance) = state.instances.get_mut(&row.id) {
-            instance.owner = host.clone();
-            instance.token = Token(at);
+            instance.belongs_to(host.clone(), Token(at));
         }
         return vec![Event::InstanceMoved { instance: row.id, from: owner, to: host.clone() }];
     }
@@ -275,6 +309,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         state: row.state.of_owner(),
         started_at: None,
         recovery: None,
+        may_have_died: None,
     };
     state.instances.insert(row.id, instance);
     vec![Event::InstanceRegistered { instance: row.id, name: row.name.clone(), host: host.clone() }]
@@ -293,13 +328,7 @@ fn update(state: &mut State, row: &InstanceReport) {
 /// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host
 /// showed running or crashed (a start leaves an instance running, so one that is crashed was shown so since), or which
 /// was started before the list was asked for. It has ended, or died with the host that it was moved to.
-fn end_missing(
-    state: &mut State,
-    at: LogIndex,
-    host: &HostId,
-    report: &AgentReport,
-    running_before: &BTreeSet<InstanceId>,
-) -> Vec<Event> {
+fn end_missing(state: &mut State, host: &HostId, report: &AgentReport, running_before: &BTreeSet<InstanceId>) {
     let reported: BTreeSet<InstanceId> = report.instances.iter().map(|row| row.id).collect();
     let missing: Vec<InstanceId> = state
         .instances
@@ -309,14 +338,9 @@ fn end_missing(
         .filter(|row| !reported.contains(&row.id))
         .map(|row| row.id)
         .collect();
-    let mut events = Vec::new();
     for id in missing {
-        if let Some((to, token)) = recovery::lost_on_its_way(state, id) {
-            events.extend(give(state, at, vec![(id, to)]));
-            recovery::wait(state, id, token);
-        } else if let Some(instance) = state.instances.get_mut(&id) {
+        if let Some(instance) = state.instances.get_mut(&id) {
             instance.state = InstanceState::Stopped;
         }
     }
-    events
 }

@@ -1,16 +1,15 @@
 //! Recoveries: from a proven fence to instances that run again.
 
-use std::collections::BTreeSet;
+mod death;
 
 use super::apply::Effect;
-use super::{Assignment, Host, HostState, Recovery, RecoveryStage, Stage, State, instance};
+use super::{AgentFacts, Assignment, Host, HostState, Instance, Recovery, RecoveryStage, Stage, State, instance};
 use crate::{
-    AgentReport, BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Millis, Move,
-    Outcome, Parking, Refusal, Rejected, Reply, StartWork, StopWork, Stray, Token, Work,
+    AgentReport, BootId, ClusterTime, Destination, Event, HostId, InstanceId, InstanceState, LogIndex, Move, Outcome,
+    Parking, Refusal, Rejected, Reply, StartWork, StopWork, Stray, Token, Work,
 };
 
-/// A living agent lists what runs more often than this.
-const LISTS_WITHIN: Millis = Millis(60_000);
+pub(super) use self::death::{keep_unsettled, remember_deaths, settle_deaths, to_be_listed};
 
 /// Opens the recovery of everything that a fenced host ran or was about to run, and of what it had listed that other
 /// hands had moved there, if its owner does not list it any more. What it had let go and another host runs goes to that host.
@@ -18,9 +17,7 @@ const LISTS_WITHIN: Millis = Millis(60_000);
 /// An assignment to it ends here, also when there is no successor: a kept target would be tried again after its
 /// reboot, which is a second copy (rule 39).
 pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token) -> Vec<Event> {
-    let was_brought_here = |claim: &Claim<'_>| claim.dead == host && !state.lists(claim.owner, claim.id);
-    let brought = claims(state).filter(was_brought_here).map(|claim| (claim.id, host.clone())).collect();
-    let mut events = instance::give(state, at, brought);
+    let mut events = death::end_with(state, at, host);
     let touched: Vec<InstanceId> = state
         .instances
         .values()
@@ -34,7 +31,7 @@ pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token)
         .collect();
     touched.into_iter().for_each(|id| wait(state, id, token));
     let left = state.instances.values().filter(|row| row.owner == *host && row.recovery.is_none());
-    let left = left.filter_map(|row| Some((row.id, runs_on(state, row.id)?.id.clone()))).collect();
+    let left = left.filter_map(|row| Some((row.id, runs_since(state, row)?.id.clone()))).collect();
     events.extend(instance::give(state, at, left));
     events
 }
@@ -45,107 +42,29 @@ pub(super) fn wait(state: &mut State, id: InstanceId, fence: Token) {
     let refusals = instance.recovery.as_ref().map_or(0, |recovery| recovery.refusals);
     let stage = RecoveryStage::Waiting;
     instance.recovery = Some(Recovery { fence, stage, refusals, not_before: ClusterTime::default() });
+    instance.may_have_died = None;
 }
 
-/// That an instance ran on a host which is proven dead, while the log still gives it to another one: it was moved there, or
-/// was never more than on its way. The other host's list tells, if it was made since.
-struct Claim<'a> {
-    id: InstanceId,
-    owner: &'a HostId,
-    dead: &'a HostId,
-    fence: Token,
-    proven_at: LogIndex,
-}
-
-fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
-    state.hosts.values().filter_map(|host| dead_boot(state, host)).flat_map(move |(host, fence, boot, proven_at)| {
-        let ran = host.agent.as_ref().map(|facts| facts.ran(boot));
-        ran.into_iter().flatten().filter_map(move |id| {
-            let row = state.instances.get(&id)?;
-            let was_given_before = row.token.0 < proven_at;
-            let is_open = row.owner != host.id && row.ha_enabled && row.recovery.is_none() && was_given_before;
-            is_open.then_some(Claim { id, owner: &row.owner, dead: &host.id, fence, proven_at })
+/// Returns the hosts that must list again what they listed before the log gave it to another one, each with that entry.
+pub(super) fn told_of_old(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
+    state.hosts.values().flat_map(|host| {
+        host.agent.iter().flat_map(|facts| {
+            let rows = facts.running.iter().filter_map(|id| state.instances.get(id));
+            let is_old = |row: &&Instance| row.is_open_on(&host.id) && !row.is_told_by(facts.as_of);
+            rows.filter(is_old).map(|row| (&host.id, row.assignment().map_or(row.token, |to| to.token).0))
         })
     })
 }
 
-/// Returns the boot of a host that a fence has proven over, and the entry that did.
-fn dead_boot<'a>(state: &'a State, host: &'a Host) -> Option<(&'a Host, Token, BootId, LogIndex)> {
-    let HostState::Fenced { token } = host.state else { return None };
-    let fence = state.fences.get(&token)?;
-    let Stage::Proven { at, .. } = fence.stage else { return None };
-    Some((host, token, fence.boot?, at))
-}
-
-impl Claim<'_> {
-    /// Returns whether its proof is so young that a list may still be on its way.
-    fn is_young(&self, state: &State) -> bool {
-        let clock = state.cluster().map_or(ClusterTime::default(), |cluster| cluster.clock);
-        let is_proof = |event: &Event| matches!(event, Event::HostFenced { token, .. } if *token == self.fence);
-        let proof = state.events.values().rev().find(|row| is_proof(&row.event));
-        proof.is_some_and(|proof| clock.since(proof.clock) <= LISTS_WITHIN)
-    }
-
-    /// Returns whether its owner is up, and has listed the instance before the other host died.
-    fn is_asked(&self, state: &State) -> bool {
-        let is_up = state.hosts.get(self.owner).is_some_and(|owner| owner.up_boot().is_some());
-        is_up && state.lists(self.owner, self.id)
-    }
-}
-
-/// Returns the host that an instance was moved to and died with, and that host's fence, when its owner's list comes too late
-/// to say so.
-pub(super) fn lost_on_its_way(state: &State, id: InstanceId) -> Option<(HostId, Token)> {
-    let claim = claims(state).find(|claim| claim.id == id).filter(|claim| claim.is_young(state))?;
-    Some((claim.dead.clone(), claim.fence))
-}
-
-/// Returns the hosts that must say whether they have what a dead host ran too, each with the entry that proved it dead.
-pub(super) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
-    claims(state).filter(|claim| claim.is_asked(state)).map(|claim| (claim.owner, claim.proven_at))
-}
-
-/// Returns what may have died with a host, and another host will say so soon. Nobody asks any more once it is admitted.
-pub(super) fn asked_for<'a>(state: &'a State, host: &'a HostId) -> impl Iterator<Item = InstanceId> {
-    let of_host = claims(state).filter(move |claim| claim.dead == host);
-    of_host.filter(|claim| claim.is_asked(state) && claim.is_young(state)).map(|claim| claim.id)
-}
-
-/// Returns what did not die with another host, as this list shows.
-fn outlived<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = Claim<'a>> {
-    claims(state).filter(move |claim| {
-        let is_listed = || report.instances.iter().any(|row| row.id == claim.id && row.state.is_here());
-        claim.owner == host && report.as_of >= Some(claim.proven_at) && is_listed()
-    })
-}
-
-/// Keeps of what a fenced host ran only what no list has settled: another fence of it follows.
-pub(super) fn keep_unsettled(state: &mut State, host: &HostId) {
-    let unsettled: BTreeSet<InstanceId> =
-        claims(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
-    let row = state.hosts.get_mut(host).filter(|row| matches!(row.state, HostState::Fenced { .. }));
-    if let Some(facts) = row.and_then(|row| row.agent.as_mut()) {
-        facts.ran_before.retain(|id| unsettled.contains(id));
-    }
-}
-
-/// Forgets that a dead host ran what this host has still.
-pub(super) fn forget_what_runs(state: &mut State, host: &HostId, report: &AgentReport) {
-    let outlived: Vec<_> =
-        outlived(state, host, report).map(|claim| (claim.dead.clone(), claim.fence, claim.id)).collect();
-    for (dead, fence, id) in outlived {
-        let boot = state.fences.get(&fence).and_then(|fence| fence.boot);
-        let facts = state.hosts.get_mut(&dead).and_then(|row| row.agent.as_mut());
-        if let Some((facts, boot)) = facts.zip(boot) {
-            facts.forget(boot, &id);
-        }
-    }
-}
-
 impl State {
-    /// Returns whether a list says of an instance that it did not die with another host which ran it too.
-    pub fn shows_what_outlived(&self, host: &HostId, report: &AgentReport) -> bool {
-        outlived(self, host, report).next().is_some()
+    /// Returns whether a list says where an instance is since the log gave it to its owner, and the last one did not.
+    pub fn is_told_anew(&self, host: &HostId, report: &AgentReport) -> bool {
+        let facts = self.hosts.get(host).and_then(|row| row.agent.as_ref());
+        let is_new = |id: &InstanceId, last: &AgentFacts| {
+            let row = self.instances.get(id).filter(|row| row.is_open_on(host));
+            row.is_some_and(|row| !row.is_told_by(last.as_of) && row.is_told_by(report.as_of))
+        };
+        facts.is_some_and(|last| last.running.iter().any(|id| is_new(id, last)))
     }
 
     /// Returns the copies of an instance that are to be stopped.
@@ -243,7 +162,8 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
                 return Err(Rejected::WrongBoot(host.clone()));
             }
             // Nothing starts on a host in maintenance. What a live migration brought there is there already.
-            match runs_on(state, step.instance) {
+            let runs_on = state.instances.get(&step.instance).and_then(|row| runs_since(state, row));
+            match runs_on {
                 _ if !is_free_for(state, step.instance, host) => Err(Rejected::NoAssignment(step.instance)),
                 None if target.maintenance.is_some() => Err(Rejected::WrongBoot(host.clone())),
                 Some(_) | None => Ok(()),
@@ -252,14 +172,15 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
     }
 }
 
-/// Returns the admitted host that an instance in recovery already runs on, as its agent says.
+/// Returns the admitted host that an instance runs on, as its agent said after the log gave it to its owner.
 ///
 /// A live migration can finish while its source is being fenced. Then the instance is there, and only there it may go.
-pub(crate) fn runs_on(state: &State, id: InstanceId) -> Option<&Host> {
-    state.hosts.values().find(|host| {
-        let agent = host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot));
-        agent.is_some_and(|agent| agent.runs(&id))
-    })
+pub(crate) fn runs_since<'a>(state: &'a State, row: &Instance) -> Option<&'a Host> {
+    state.hosts.values().find(|host| lists_running(host, row.id).is_some_and(|agent| row.is_told_by(agent.as_of)))
+}
+
+fn lists_running(host: &Host, id: InstanceId) -> Option<&AgentFacts> {
+    host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot) && agent.runs(&id))
 }
 
 /// Returns the hosts that an instance may still run on, as their agents listed it in a boot that is not proven over.
@@ -307,8 +228,8 @@ pub(super) fn result(
 pub(super) fn moved(state: &mut State, at: LogIndex, id: InstanceId, to: &HostId) -> Vec<Event> {
     let Some(instance) = state.instances.get_mut(&id) else { return Vec::new() };
     let Some(recovery) = instance.recovery.take() else { return Vec::new() };
-    let from = std::mem::replace(&mut instance.owner, to.clone());
-    instance.token = Token(at);
+    let from = instance.owner.clone();
+    instance.belongs_to(to.clone(), Token(at));
     instance.state = InstanceState::Running;
     if let Some(fence) = state.fences.get_mut(&recovery.fence) {
         fence.started += 1;
@@ -325,8 +246,7 @@ pub(super) fn started(state: &mut State, at: LogIndex, id: InstanceId, token: To
         return Vec::new();
     };
     let Some(recovery) = instance.recovery.take() else { return Vec::new() };
-    instance.owner = assignment.host.clone();
-    instance.token = token;
+    instance.belongs_to(assignment.host.clone(), token);
     instance.state = InstanceState::Running;
     instance.started_at = Some(at);
     if let Some(fence) = state.fences.get_mut(&recovery.fence) {

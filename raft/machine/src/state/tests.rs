@@ -13,4 +13,5 @@ mod recovery;
 mod returned;
 pub(crate) mod rig;
 mod settings;
+mod told;
 mod vote;

@@ -124,7 +124,7 @@ fn the_silence_of_the_admitted_boot_condemns_although_an_earlier_one_was_fenced(
     let mut view = view([0, 0, 0]);
     view.heard(&host(2), boot(12), NOW - Millis(9000), Millis(2500));
     assert_eq!(verdicts(&rig, &view), [alive(1), Verdict::Unreachable, alive(3)]);
-    rig.ok(Change::HostConfirmDead { host: host(2), reason: "seen".into() });
+    rig.ok(Change::HostConfirmDead { host: host(2), reason: "seen".into(), boot: None });
     assert_eq!(verdicts(&rig, &view), [alive(1), Verdict::Unreachable, alive(3)], "its own fence tells nothing new");
 }
 

@@ -13,25 +13,36 @@ use crate::{
 /// and makes a proposal again that was not applied after two seconds.
 const REPEAT_GRACE: Millis = Millis(5000);
 
+/// What a person says, and knows.
+pub(in crate::state) struct Word<'a> {
+    /// Who.
+    pub(in crate::state) by: &'a Actor,
+    /// Why the person is sure.
+    pub(in crate::state) reason: &'a str,
+    /// The boot that the host had reported last when the person looked.
+    pub(in crate::state) boot: Option<BootId>,
+}
+
 /// A person's word is taken only about a host that the quorum has lost and that no voter hears.
+///
+/// It is about the boot that the person knew of. While no quorum took the word, the host may have come up in another one.
 ///
 /// A voter hears it when it voted alive after the host was lost. A vote from before may be a dead controller's last
 /// word: a living one repeats it as soon as it learns of the loss, and gets `REPEAT_GRACE` to do so. While most voters
 /// cannot tell, a living one repeats it too, more slowly.
-pub(in crate::state) fn confirm_dead(
-    state: &mut State,
-    at: LogIndex,
-    by: &Actor,
-    name: &HostId,
-    reason: &str,
-) -> Effect {
-    let Actor::Operator(operator) = by else {
+pub(in crate::state) fn confirm_dead(state: &mut State, at: LogIndex, name: &HostId, word: Word<'_>) -> Effect {
+    let Actor::Operator(operator) = word.by else {
         return Err(Rejected::Invalid("only an operator can confirm that a host is dead".into()));
     };
     if !state.settings().proofs.contains(&ProofClass::Human) {
         return Err(Rejected::Invalid("the settings do not accept a person's word as proof".into()));
     }
     let host = state.hosts.get(name).ok_or_else(|| Rejected::UnknownHost(name.clone()))?;
+    if host.agent.as_ref().zip(word.boot).is_some_and(|(agent, boot)| agent.boot != boot) {
+        return Err(Rejected::Invalid(format!(
+            "host {name} has come up in another boot since you looked; your word is about the boot before. 'quorumfence host show {name}' shows how it is. If it is dead again, say so again"
+        )));
+    }
     let lost = match host.state {
         HostState::Lost { boot, at } => Some((boot, at)),
         HostState::Fencing { .. } => None,
@@ -65,7 +76,7 @@ pub(in crate::state) fn confirm_dead(
         (None, Some(token)) => token,
         (None, None) => return Err(Rejected::HostLives(name.clone())),
     };
-    events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: reason.into() }));
+    events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: word.reason.into() }));
     Ok((Reply::Fence(token), events))
 }
 

@@ -186,7 +186,7 @@ fn a_new_boot_proves_the_old_one_dead() {
 
 #[test]
 fn a_person_confirms_only_hosts_that_are_lost_and_that_nobody_sees_alive() {
-    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into(), boot: None };
     let mut rig = Rig::green();
     assert_eq!(rig.refused(confirm.clone()), Rejected::HostLives(host(2)));
     rig.lose(2);
@@ -333,7 +333,7 @@ fn a_refusal_among_doubts_closes_the_level() {
 
 #[test]
 fn a_person_may_vouch_for_a_host_that_no_controller_has_seen_since_it_started() {
-    let confirm = || Change::HostConfirmDead { host: host(2), reason: "hangs in its firmware".into() };
+    let confirm = || Change::HostConfirmDead { host: host(2), reason: "hangs in its firmware".into(), boot: None };
     for unclear in [crate::Uncertainty::NeverSeen, crate::Uncertainty::CutOff] {
         let mut rig = Rig::green();
         rig.vote_all(2, Verdict::CannotTell(unclear));
@@ -362,7 +362,7 @@ fn a_dead_controllers_last_word_does_not_block_a_person_and_a_living_ones_does()
     for prepare in [lost, fencing] {
         let mut rig = Rig::green();
         prepare(&mut rig);
-        let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+        let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into(), boot: None };
         rig.clock += 4999;
         assert!(matches!(rig.refused(confirm.clone()), Rejected::Invalid(_)), "controller 3 may be about to repeat it");
         rig.clock += 1;
@@ -465,7 +465,7 @@ fn a_new_enrolment_calls_a_person_only_when_it_leaves_a_working_fence_without_a_
 #[test]
 fn the_time_to_repeat_a_word_counts_from_the_loss_and_the_vote_that_lost_the_host_is_no_repetition() {
     let mut rig = Rig::green();
-    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into() };
+    let confirm = Change::HostConfirmDead { host: host(2), reason: "plug is out".into(), boot: None };
     rig.clock += 60_000;
     rig.vote(1, 2, Verdict::Unreachable);
     rig.vote(2, 2, Verdict::Alive { boot: boot(12) });
@@ -483,7 +483,7 @@ fn a_person_may_say_that_a_host_which_came_back_and_died_again_is_dead() {
     let elsewhere = super::recovery::plan(token, 2, super::recovery::to(3, 3));
     assert_eq!(rig.refused(elsewhere.clone()), Rejected::NoAssignment(instance(2)), "it may run in the new boot");
     rig.by = operator();
-    let word = || Change::HostConfirmDead { host: host(2), reason: "it is on my desk".into() };
+    let word = || Change::HostConfirmDead { host: host(2), reason: "it is on my desk".into(), boot: None };
     rig.vote(3, 2, Verdict::Alive { boot: boot(12) });
     assert!(rig.refused(word()).to_string().starts_with("controller-3 heard host host2 alive"));
     rig.vote(3, 2, Verdict::Unreachable);

@@ -101,7 +101,7 @@ fn change(rig: &Rig, step: &Step) -> Option<Change> {
         Step::NewBoot(number) => {
             Change::FenceNewBoot { token: fence(number)?, boot: rig.state.host(&host(*number))?.agent.as_ref()?.boot }
         }
-        Step::ConfirmDead(number) => Change::HostConfirmDead { host: host(*number), reason: "seen".into() },
+        Step::ConfirmDead(number) => Change::HostConfirmDead { host: host(*number), reason: "seen".into(), boot: None },
         Step::Admit(number) => {
             Change::HostAdmit { host: host(*number), boot: rig.state.host(&host(*number))?.agent.as_ref()?.boot }
         }

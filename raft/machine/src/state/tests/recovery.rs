@@ -192,6 +192,12 @@ fn what_was_moved_to_a_host_that_is_lost_meanwhile_is_recovered_with_it() {
         (rig, token)
     };
     let (mut rig, token) = moved(&[]);
+    assert_eq!(
+        rig.refused(plan(token, 2, to(1, 1))),
+        Rejected::NoAssignment(instance(2)),
+        "its owner may have it back"
+    );
+    rig.report(2, 2, &[]);
     assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
     rig.ok(plan(token, 2, to(1, 1)));
 

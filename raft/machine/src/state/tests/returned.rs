@@ -1,5 +1,6 @@
 //! Hosts that come back: which boot is the later one, and what the fence before still holds.
 
+use super::recovery::{plan, to};
 use super::rig::{Rig, boot, host, operator};
 use crate::{AgentReport, Change, ClusterTime, Event, LogIndex, Millis, Reason, Rejected, Reply, Uncertainty, Verdict};
 
@@ -33,11 +34,13 @@ fn a_boot_is_the_later_one_when_its_agent_knows_of_the_last_ones_first_report() 
 fn a_persons_word_about_a_host_that_came_back_waits_for_the_late_orders_of_the_fence_before() {
     let mut rig = Rig::green();
     let token = rig.fence(2);
-    rig.ok(super::recovery::plan(token, 2, super::recovery::to(1, 1)));
+    rig.ok(plan(token, 2, to(1, 1)));
     rig.report(1, 1, &[1, 2]);
     rig.report(2, 12, &[]);
     rig.by = operator();
-    let Reply::Fence(again) = rig.ok(Change::HostConfirmDead { host: host(2), reason: "it is dark".into() }) else {
+    let Reply::Fence(again) =
+        rig.ok(Change::HostConfirmDead { host: host(2), reason: "it is dark".into(), boot: None })
+    else {
         panic!("a word that counts is a fence of its own")
     };
     let permits = |token| rig.state.fence(&token).unwrap().permits.clone();
@@ -60,10 +63,28 @@ fn a_dead_controllers_word_about_a_host_that_came_back_counts_for_a_while() {
     rig.vote(1, 2, Verdict::CannotTell(Uncertainty::NeverSeen));
     rig.vote(2, 2, Verdict::Unreachable);
     rig.by = operator();
-    let word = Change::HostConfirmDead { host: host(2), reason: "it is dark".into() };
+    let word = Change::HostConfirmDead { host: host(2), reason: "it is dark".into(), boot: None };
     rig.clock += 30_000;
     assert!(matches!(rig.refused(word.clone()), Rejected::Invalid(_)), "controller 3 may hear it");
     rig.clock += 1;
     rig.ok(word);
     assert_eq!((Millis(rig.clock), ClusterTime(rig.clock)), (Millis(30_001), ClusterTime(30_001)));
+}
+
+#[test]
+fn a_word_about_the_boot_before_is_refused() {
+    let mut rig = Rig::green();
+    let token = rig.fence(2);
+    rig.ok(plan(token, 2, to(1, 1)));
+    rig.report(1, 1, &[1, 2]);
+    rig.by = operator();
+    let word =
+        |number| Change::HostConfirmDead { host: host(2), reason: "it is dark".into(), boot: Some(boot(number)) };
+    rig.ok(word(2));
+    assert_eq!(rig.state.fences().count(), 1, "it is proven dead already");
+    rig.report(2, 12, &[2]);
+    let Rejected::Invalid(why) = rig.refused(word(2)) else { panic!("it has come up since") };
+    assert!(why.starts_with("host host2 has come up in another boot since you looked"), "{why}");
+    rig.ok(word(12));
+    assert_eq!(rig.state.fences().count(), 2);
 }

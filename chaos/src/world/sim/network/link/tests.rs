@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorumfence_drivers::lab::{Laboratory, Pace};
-use quorumfence_machine::{BootId, HostId, Millis, SystemUuid};
+use quorumfence_machine::{BootId, HostId, LogIndex, Millis, SystemUuid};
 use quorumfence_node::agent::{Ack, AgentMessage, Beat, ControllerMessage};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -69,6 +69,7 @@ fn ack(sequence: u64) -> ControllerMessage {
         controllers: Arc::default(),
         heartbeat_interval,
         list_as_of: None,
+        applied: LogIndex(0),
     })
 }
 

@@ -1,0 +1,188 @@
+//! What may have died with a host that did not own it.
+//!
+//! Other hands moved an instance there, and its owner has not said yet that it let it go. A migration that was under way may
+//! also have failed, or gone back. Only the owner's list tells, when it was made after the host was proven dead.
+
+use std::collections::BTreeSet;
+
+use super::{may_run_on, runs_since, wait};
+use crate::state::instance::give;
+use crate::state::{Death, Host, HostState, Instance, Stage, State};
+use crate::{AgentReport, BootId, Event, HostId, InstanceId, InstanceState, LogIndex, Token};
+
+/// That an instance ran on a host which is proven dead, while the log still gives it to another one: it was moved there, or
+/// was never more than on its way. The other host's list tells, if it was made since.
+struct Claim<'a> {
+    id: InstanceId,
+    owner: &'a HostId,
+    dead: &'a HostId,
+    fence: Token,
+    proven_at: LogIndex,
+}
+
+fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
+    let of_fenced = state.hosts.values().filter_map(|host| dead_boot(state, host));
+    let of_fenced = of_fenced.flat_map(move |(host, fence, boot, proven_at)| {
+        let ran = host.agent.as_ref().map(|facts| facts.ran(boot));
+        // What came there after the fence was over with the boot that followed.
+        let next = host.agent.as_ref().filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
+        let over_at = proven_at.max(next.unwrap_or_default());
+        let rows = ran.into_iter().flatten().filter_map(move |id| state.instances.get(&id));
+        let rows = rows.filter(move |row| row.token.0 < proven_at);
+        rows.filter_map(move |row| Claim::of(row, &host.id, fence, over_at))
+    });
+    let of_admitted = state.instances.values().filter_map(|row| {
+        let Death { host, fence, proven_at } = row.may_have_died.as_ref()?;
+        Claim::of(row, host, *fence, *proven_at)
+    });
+    of_fenced.chain(of_admitted)
+}
+
+/// Returns the boot of a host that a fence has proven over, and the entry that did.
+fn dead_boot<'a>(state: &'a State, host: &'a Host) -> Option<(&'a Host, Token, BootId, LogIndex)> {
+    let HostState::Fenced { token } = host.state else { return None };
+    let fence = state.fences.get(&token)?;
+    let Stage::Proven { at, .. } = fence.stage else { return None };
+    Some((host, token, fence.boot?, at))
+}
+
+impl<'a> Claim<'a> {
+    /// Returns the claim while nothing has settled it.
+    fn of(row: &'a Instance, dead: &'a HostId, fence: Token, proven_at: LogIndex) -> Option<Self> {
+        let is_open = row.owner != *dead && row.ha_enabled && row.recovery.is_none();
+        is_open.then_some(Self { id: row.id, owner: &row.owner, dead, fence, proven_at })
+    }
+
+    /// Returns whether its owner is up, so that its list will tell.
+    fn is_asked(&self, state: &State) -> bool {
+        state.hosts.get(self.owner).is_some_and(|owner| owner.up_boot().is_some())
+    }
+
+    /// Returns whether a list of its owner tells: it was made after the proof.
+    fn is_told_by(&self, host: &HostId, report: &AgentReport) -> bool {
+        self.owner == host && report.as_of.is_none_or(|as_of| self.proven_at <= as_of)
+    }
+}
+
+/// Keeps what may have died with a host beyond its admission, until the owner of each has told.
+pub(in crate::state) fn remember_deaths(state: &mut State, host: &HostId) {
+    let of_host = claims(state).filter(|claim| claim.dead == host);
+    let death = |claim: Claim<'_>| Death { host: host.clone(), fence: claim.fence, proven_at: claim.proven_at };
+    let deaths: Vec<(InstanceId, Death)> = of_host.map(|claim| (claim.id, death(claim))).collect();
+    for (id, death) in deaths {
+        if let Some(instance) = state.instances.get_mut(&id) {
+            instance.may_have_died = Some(death);
+        }
+    }
+}
+
+/// Settles what may have died with other hosts, as their owner's list tells: what the owner has is alive, and what it does not
+/// have died there, unless it runs on a third one.
+pub(in crate::state) fn settle_deaths(
+    state: &mut State,
+    at: LogIndex,
+    host: &HostId,
+    report: &AgentReport,
+) -> Vec<Event> {
+    let endings = told_by(state, host, report).map(|(_, ending)| ending).collect();
+    end_claims(state, at, endings)
+}
+
+/// What became of an instance that may have died with a host.
+enum Ending {
+    /// Its owner has it.
+    Lives { id: InstanceId, dead: HostId, fence: Token },
+    /// Another host runs it.
+    Moved { id: InstanceId, to: HostId },
+    /// It died with the host.
+    Died { id: InstanceId, dead: HostId, fence: Token },
+}
+
+fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Event> {
+    let mut events = Vec::new();
+    for ending in endings {
+        match ending {
+            Ending::Lives { id, dead, fence } => forget_death(state, id, &dead, fence),
+            Ending::Moved { id, to } => events.extend(give(state, at, vec![(id, to)])),
+            Ending::Died { id, dead, fence } => {
+                events.extend(give(state, at, vec![(id, dead)]));
+                wait(state, id, fence);
+            }
+        }
+    }
+    events
+}
+
+/// Returns the claims that a list settles, and how. None while a third host may run it, as far as its last list says.
+fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = (Claim<'a>, Ending)> {
+    let is_up = state.hosts.get(host).is_some_and(|row| row.up_boot() == Some(report.boot));
+    let is_here = |id: InstanceId| report.instances.iter().any(|row| row.id == id);
+    claims(state).filter(|claim| claim.is_told_by(host, report)).filter_map(move |claim| {
+        let (id, dead, fence) = (claim.id, claim.dead.clone(), claim.fence);
+        if is_here(id) {
+            return Some((claim, Ending::Lives { id, dead, fence }));
+        }
+        let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host).peekable();
+        let runs_on = state.instances.get(&id).and_then(|row| runs_since(state, row)).filter(|other| other.id != *host);
+        match runs_on {
+            _ if !is_up => None,
+            Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
+            None => elsewhere.peek().is_none().then_some((claim, Ending::Died { id, dead, fence })),
+        }
+    })
+}
+
+fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) {
+    if let Some(instance) = state.instances.get_mut(&id) {
+        instance.may_have_died = None;
+    }
+    let boot = state.fences.get(&fence).and_then(|fence| fence.boot);
+    let is_fenced = |row: &&mut Host| row.state == HostState::Fenced { token: fence };
+    let facts = state.hosts.get_mut(dead).filter(is_fenced).and_then(|row| row.agent.as_mut());
+    if let Some((facts, boot)) = facts.zip(boot) {
+        facts.forget(boot, &id);
+    }
+}
+
+/// Returns the hosts that must say whether they have what a dead host ran too, each with the entry that proved it dead.
+pub(in crate::state) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
+    claims(state).filter(|claim| claim.is_asked(state)).map(|claim| (claim.owner, claim.proven_at))
+}
+
+/// Ends what a fence settles that has just been proven: what was brought to its host by one that can never tell any more,
+/// and what its host owned, let go, and may have lost with another one.
+pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
+    let is_gone = |owner: &HostId| {
+        let owner = state.hosts.get(owner).map(|row| row.state);
+        owner.is_none_or(|state| matches!(state, HostState::Fenced { .. } | HostState::New))
+    };
+    let brought = |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner);
+    let brought = claims(state).filter(brought).map(|claim| (claim.id, host.clone())).collect();
+    let mut events = give(state, at, brought);
+    let is_down = |claim: &Claim<'_>| {
+        let row = state.instances.get(&claim.id);
+        claim.owner == host && row.is_some_and(|row| row.state == InstanceState::Stopped)
+    };
+    let untold = claims(state).filter(is_down);
+    let untold =
+        untold.map(|claim| Ending::Died { id: claim.id, dead: claim.dead.clone(), fence: claim.fence }).collect();
+    events.extend(end_claims(state, at, untold));
+    events
+}
+
+/// Keeps of what a fenced host ran only what no list has settled: another fence of it follows.
+pub(in crate::state) fn keep_unsettled(state: &mut State, host: &HostId) {
+    let unsettled: BTreeSet<InstanceId> =
+        claims(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
+    let row = state.hosts.get_mut(host).filter(|row| matches!(row.state, HostState::Fenced { .. }));
+    if let Some(facts) = row.and_then(|row| row.agent.as_mut()) {
+        facts.ran_before.retain(|id| unsettled.contains(id));
+    }
+}
+
+impl State {
+    /// Returns whether a list tells of an instance whether it died with another host which ran it too.
+    pub fn tells_of_a_death(&self, host: &HostId, report: &AgentReport) -> bool {
+        told_by(self, host, report).next().is_some()
+    }
+}
