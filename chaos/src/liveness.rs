@@ -183,7 +183,7 @@ impl Fenced {
 /// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
 /// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
 /// where it is. Want of room is the one excuse that is taken at the product's word. Nobody owes the return of what other
-/// hands ended, or moved to a host that died before it had listed it (nothing says where it went), before it was admitted, or while its old host was lost.
+/// hands ended, or moved to a host that died before it had listed it (nothing says where it went) or before it was admitted.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
@@ -299,12 +299,9 @@ impl Recovered {
             row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host);
         }
         if let Event::InstanceStray { instance, host, .. } = event {
-            // It is said where it went. What a host runs that is not admitted is nobody's, and while nobody hears its old
-            // host, nobody knows that it left.
+            // It is said where it went. What a host runs that is not admitted is nobody's.
             let row = self.instances.entry(*instance).or_default();
-            let old_is_heard =
-                row.holder.as_ref().is_some_and(|holder| matches!(self.fleet.standing(holder), Standing::Up));
-            let is_said = old_is_heard && !self.quarantined.contains_key(host);
+            let is_said = !self.quarantined.contains_key(host);
             row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host || !is_said);
         }
         if let Event::MaintenanceStarted { host, .. } = event {

@@ -33,6 +33,10 @@ pub struct FenceFirst {
     runs: BTreeMap<InstanceId, HostId>,
     /// Where each instance has been since the log gave it to its home.
     been: BTreeMap<InstanceId, BTreeSet<HostId>>,
+    /// Where each instance has ever been, and whether that host was proven dead since.
+    ever: BTreeMap<InstanceId, BTreeMap<HostId, bool>>,
+    /// The host whose loss of power ended each instance last, and whether that is proven.
+    died: BTreeMap<InstanceId, (HostId, bool)>,
     /// The host that the log gives each instance to.
     homes: BTreeMap<InstanceId, Home>,
     /// The start orders whose end the log does not know.
@@ -47,6 +51,9 @@ struct Host {
     /// The boots that followed a loss of power, oldest first. The last is the present one.
     boots: Vec<BootId>,
     admitted: Option<BootId>,
+    /// The boot that its agent reported since it was last fenced, while it is not admitted.
+    returned: Option<BootId>,
+    is_fenced: bool,
     /// The entry that admitted it last.
     admitted_at: Option<LogIndex>,
     /// The entry that last proved a boot of it over.
@@ -93,7 +100,8 @@ impl Promise for FenceFirst {
         }
         if let Seen::PowerOff { host, .. } = &observation.seen {
             self.hosts.entry(host.clone()).or_default().off = true;
-            self.runs.retain(|_, home| home != host);
+            let died = self.runs.extract_if(.., |_, home| home == host).map(|(instance, _)| instance);
+            self.died.extend(died.map(|instance| (instance, (host.clone(), false))));
             self.fences.values_mut().filter(|fence| fence.host == *host).for_each(|fence| fence.off_since = true);
         } else if let Seen::PowerOn { host, boot } = &observation.seen {
             let host = self.hosts.entry(host.clone()).or_default();
@@ -108,6 +116,8 @@ impl Promise for FenceFirst {
         } else if let Seen::Started { instance, host, token } = &observation.seen {
             self.runs.insert(*instance, host.clone());
             self.been.entry(*instance).or_default().insert(host.clone());
+            self.ever.entry(*instance).or_default().insert(host.clone(), false);
+            self.died.remove(instance);
             let Some(token) = token else { return Ok(()) };
             self.judged += 1;
             if let Some(open) = self.open.get_mut(instance).filter(|open| open.token == *token) {
@@ -132,6 +142,14 @@ impl FenceFirst {
         } else if let Event::HostAdmitted { host, boot } = event {
             let row = self.hosts.entry(host.clone()).or_default();
             (row.admitted, row.admitted_at) = (Some(*boot), Some(entry.index));
+            (row.is_fenced, row.returned) = (false, None);
+        } else if let Event::HostBooted { host, boot } = event {
+            let row = self.hosts.entry(host.clone()).or_default();
+            row.returned = row.is_fenced.then_some(*boot);
+            if !row.off && row.boots.last() == Some(boot) {
+                // It is over with every boot before this one.
+                self.died.values_mut().filter(|(dead, _)| dead == host).for_each(|(_, proven)| *proven = true);
+            }
         } else if let Event::HostRebooted { host, boot } = event {
             // It moves nothing by itself, so a false one is not convicted. It is only no proof.
             let row = self.hosts.entry(host.clone()).or_default();
@@ -143,19 +161,14 @@ impl FenceFirst {
             self.proof(host, *token, proof)
                 .map_err(|why| format!("{host} is taken for fenced at {} ({proof}), {why}", entry.index))?;
             self.is_proven_dead(host, entry.index);
+            let row = self.hosts.entry(host.clone()).or_default();
+            row.is_fenced = true;
             self.open.retain(|_, open| open.target != *host);
         } else if let Event::InstanceRegistered { instance, host, .. } = event {
             self.give(entry, *instance, host);
         } else if let Event::InstanceMoved { instance, to, .. } = event {
             self.judged += 1;
-            if !self.been.get(instance).is_some_and(|hosts| hosts.contains(to)) {
-                return Err(format!("{instance} is given to {to} at {}, and has not been there", entry.index));
-            }
-            let was_dead = self.hosts.get(to).is_some_and(|host| host.proven_at > host.admitted_at);
-            self.give(entry, *instance, to);
-            if let Some(home) = self.homes.get_mut(instance) {
-                home.is_dead = was_dead && !self.runs.contains_key(instance);
-            }
+            self.moved(entry, *instance, to)?;
             // What was started and has been moved since is not started again by the same order.
             if self.open.get(instance).is_some_and(|open| open.has_started) {
                 self.open.remove(instance);
@@ -176,6 +189,25 @@ impl FenceFirst {
         Ok(())
     }
 
+    /// Rule 4. Who lives runs it, so it has come there since; with a proven death it may have died at any time, and that it
+    /// ended elsewhere since is nothing that anybody must know.
+    fn moved(&mut self, entry: &Entry<'_>, instance: InstanceId, to: &HostId) -> Result<(), String> {
+        let has_been = self.been.get(&instance).is_some_and(|hosts| hosts.contains(to));
+        let died_since = self.ever.get(&instance).and_then(|hosts| hosts.get(to)).is_some_and(|proven| *proven);
+        let may_have_died = died_since && !self.runs.contains_key(&instance);
+        let is_down = self.hosts.get(to).is_some_and(|host| host.proven_at > host.admitted_at);
+        let has_died = self.died.get(&instance).is_some_and(|(host, proven)| host == to && *proven);
+        let was_dead = is_down || has_died;
+        if !has_been && !may_have_died {
+            return Err(format!("{instance} is given to {to} at {}, and has not been there", entry.index));
+        }
+        self.give(entry, instance, to);
+        if let Some(home) = self.homes.get_mut(&instance) {
+            home.is_dead = was_dead && !self.runs.contains_key(&instance);
+        }
+        Ok(())
+    }
+
     fn give(&mut self, entry: &Entry<'_>, instance: InstanceId, host: &HostId) {
         self.homes.insert(instance, Home { host: host.clone(), since: entry.index, is_dead: false });
         let present = self.runs.get(&instance).into_iter().chain([host]);
@@ -184,6 +216,8 @@ impl FenceFirst {
 
     fn is_proven_dead(&mut self, host: &HostId, at: LogIndex) {
         self.hosts.entry(host.clone()).or_default().proven_at = Some(at);
+        self.died.values_mut().filter(|(dead, _)| dead == host).for_each(|(_, proven)| *proven = true);
+        self.ever.values_mut().filter_map(|hosts| hosts.get_mut(host)).for_each(|proven| *proven = true);
         self.homes.values_mut().filter(|home| home.host == *host).for_each(|home| home.is_dead = true);
     }
 
@@ -204,6 +238,10 @@ impl FenceFirst {
             }
             Proof::NewBootId { boot } if !row.is_newer(*boot) => {
                 Err("and it has not lost its power and come up in that boot since it was admitted".into())
+            }
+            Proof::Human { .. } if !row.off && row.returned.is_some() && row.boots.last() == row.returned.as_ref() => {
+                Err("and the boot that has come back since the last fence, and was given up for dead, has its power"
+                    .into())
             }
             Proof::Human { .. } if !row.off && !row.boots.last().is_some_and(|boot| row.is_newer(*boot)) => {
                 Err("and the boot that was given up for dead still has its power".into())

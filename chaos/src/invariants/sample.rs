@@ -141,6 +141,10 @@ pub(crate) fn lost(name: &str) -> Event {
     Event::HostLost { host: host(name), votes: 2, voters: 3 }
 }
 
+pub(crate) fn booted(name: &str, number: u8) -> Event {
+    Event::HostBooted { host: host(name), boot: boot(number) }
+}
+
 pub(crate) fn rebooted(name: &str, number: u8) -> Event {
     Event::HostRebooted { host: host(name), boot: boot(number) }
 }

@@ -150,7 +150,7 @@ fn what_was_moved_to_a_host_that_died_before_the_log_knew_need_not_return() {
     convicts::<Recovered>(&fence_b(moved.clone().entry(12, vec![stray()])), gives_a);
     let old_is_lost = before().entry(8, vec![lost("a")]).at(9000).ended(1, "a").started(1, "b", None);
     let regained = Event::HostRegained { host: host("a") };
-    acquits::<Recovered>(&fence_b(old_is_lost.entry(12, vec![stray()]).entry(13, vec![regained])));
+    convicts::<Recovered>(&fence_b(old_is_lost.entry(12, vec![stray()]).entry(13, vec![regained])), gives_a);
     let in_quarantine = before().power_off("b", Cause::Outside).power_on("b", 2).at(9000);
     let in_quarantine = in_quarantine.ended(1, "a").started(1, "b", None);
     acquits::<Recovered>(&fence_b(in_quarantine.entry(12, vec![stray()])));

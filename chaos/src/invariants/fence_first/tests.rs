@@ -1,7 +1,7 @@
 use super::*;
 use crate::invariants::sample::{
-    Story, acquits, admitted, convicts, decided, fenced, host, instance, new_boot, off_proof, planned, rebooted,
-    refused, registered, runs, word_of_a_person,
+    Story, acquits, admitted, booted, convicts, decided, fenced, host, instance, new_boot, off_proof, planned,
+    rebooted, refused, registered, runs, word_of_a_person,
 };
 use crate::observation::Cause;
 
@@ -68,6 +68,19 @@ fn a_person_who_confirms_a_running_boot_is_wrong() {
     convicts::<FenceFirst>(&confirm(again.clone().entry(3, vec![admitted("a", 2)])), "still has its power");
     acquits::<FenceFirst>(&confirm(off));
     acquits::<FenceFirst>(&confirm(again));
+}
+
+#[test]
+fn a_person_who_confirms_a_boot_that_came_back_from_a_fence_is_wrong() {
+    let confirm = |story: Story| story.entry(20, vec![decided("a", 20), fenced("a", 20, word_of_a_person())]);
+    let back = fenced_a().power_on("a", 2).entry(12, vec![booted("a", 2)]);
+    convicts::<FenceFirst>(&confirm(back.clone()), "has come back since the last fence, and was given up for dead");
+    acquits::<FenceFirst>(&confirm(back.clone().power_off("a", Cause::Outside)));
+    acquits::<FenceFirst>(&confirm(back.power_off("a", Cause::Outside).power_on("a", 3)));
+    acquits::<FenceFirst>(&confirm(fenced_a().power_on("a", 2)));
+    let in_a_fence = before().entry(10, vec![decided("a", 10)]).power_off("a", Cause::Outside).power_on("a", 2);
+    let word = in_a_fence.entry(12, vec![booted("a", 2)]).entry(13, vec![fenced("a", 10, word_of_a_person())]);
+    acquits::<FenceFirst>(&word);
 }
 
 #[test]
