@@ -16,9 +16,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use quorumfence_machine::{
-    Actor, AgentReport, Change, ClusterTime, HostId, HostState, LogIndex, Millis, Report, Work, decide,
-};
+use quorumfence_machine::{Actor, AgentReport, Change, ClusterTime, HostId, HostState, Millis, Report, Work, decide};
 use quorumfence_raft::{Clock, Leadership, Point, ProposeError, Replica, Runtime, Term};
 use tokio::sync::watch::Receiver;
 
@@ -122,15 +120,12 @@ struct Leading<E: Environment> {
     finishing: Option<BoxFuture<'static, ()>>,
     /// What was proposed of each host's reports, in which state of the host, and when.
     forwarded: BTreeMap<HostId, (Arc<AgentReport>, HostState, Millis)>,
-    /// The last entry as of which it was looked whose list is missing.
-    unlisted_at: Option<LogIndex>,
 }
 
 impl<E: Environment> Drop for Leading<E> {
     fn drop(&mut self) {
         let mut board = self.shared.board();
         board.view.leading = None;
-        board.unlisted.clear();
         drop(board);
         self.shared.report.send_replace(Arc::default());
     }
@@ -151,7 +146,6 @@ impl<E: Environment> Leading<E> {
             between: None,
             finishing: None,
             forwarded: BTreeMap::new(),
-            unlisted_at: None,
         }
     }
 
@@ -226,15 +220,8 @@ impl<E: Environment> Leading<E> {
     /// Proposes what is to be decided, and has the work of what is decided done.
     fn decide(&mut self, now: Millis) {
         let shared = Arc::clone(&self.shared);
-        let applied = *shared.replica.applied().borrow();
-        // Looks at every instance, so it is done once for each change.
-        let has_changed = self.unlisted_at.replace(applied) != Some(applied);
         let (decision, work) = shared.replica.read(|state| {
-            let unlisted = has_changed.then(|| state.unlisted());
-            let mut board = shared.board();
-            if let Some(unlisted) = unlisted {
-                board.unlisted = unlisted;
-            }
+            let board = shared.board();
             (decide(state, &board.view, now), of_leader(state.work(), shared.replica.id()))
         });
         let me = Actor::Controller(shared.replica.id());

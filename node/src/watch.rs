@@ -16,7 +16,7 @@ use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt, StreamExt};
 use quorumfence_machine::{
-    Actor, Change, ControllerId, HostId, Millis, Settings, State, Vote, judge, outage, suspects,
+    Actor, Change, ControllerId, HostId, LogIndex, Millis, Settings, State, Vote, judge, outage, suspects,
 };
 use quorumfence_raft::{Clock, Leadership, Members, Point, ProposeError, Runtime};
 use tokio::sync::watch::Receiver;
@@ -81,7 +81,7 @@ pub(crate) async fn run<E: Environment>(shared: Arc<Shared<E>>) {
     }
 }
 
-type Cast = (Vec<Vote>, Option<Result<quorumfence_machine::LogIndex, ProposeError>>);
+type Cast = (Vec<Vote>, Option<Result<LogIndex, ProposeError>>);
 
 struct Watch<E: Environment> {
     shared: Arc<Shared<E>>,
@@ -93,6 +93,8 @@ struct Watch<E: Environment> {
     reach: reach::Plan,
     looks: FuturesUnordered<BoxFuture<'static, reach::Seen>>,
     suspected: Vec<HostId>,
+    /// The last entry as of which it was looked whose list is missing.
+    unlisted_at: Option<LogIndex>,
     leader: Option<ControllerId>,
     last_judgement: Millis,
     next_judgement: Millis,
@@ -123,6 +125,7 @@ impl<E: Environment> Watch<E> {
             reach: reach::Plan::default(),
             looks: FuturesUnordered::new(),
             suspected: Vec::new(),
+            unlisted_at: None,
             leader,
             last_judgement: now,
             next_judgement: now,
@@ -173,8 +176,16 @@ impl<E: Environment> Watch<E> {
 
     fn judge(&mut self, now: Millis) -> Judged {
         let shared = Arc::clone(&self.shared);
+        let applied = *shared.replica.applied().borrow();
+        // Every controller asks: the leader may be the one that an agent does not hear. It looks at every instance, so it is
+        // done once for each change, and before anybody waits for the board.
+        let has_changed = self.unlisted_at.replace(applied) != Some(applied);
         shared.replica.read(|state| {
+            let unlisted = has_changed.then(|| state.unlisted());
             let mut board = shared.board();
+            if let Some(unlisted) = unlisted {
+                board.unlisted = unlisted;
+            }
             board.sort_reports(
                 |host, report| differs(state, host, report),
                 |host, report| listed_in(state, host, report.boot),

@@ -51,7 +51,7 @@ pub(super) async fn run<E: AgentEnvironment>(shared: Arc<Shared<E>>) {
 ///
 /// A list that says the same is not sent again, however old the last one is, unless a controller asked for a later one.
 async fn read<E: AgentEnvironment>(shared: &Shared<E>, asked: Option<LogIndex>) {
-    let as_of = Some(LogIndex(shared.told.load(Ordering::SeqCst))).filter(|told| *told > LogIndex(0));
+    let as_of = Some(LogIndex(shared.told.load(Ordering::SeqCst)));
     E::pass(Point::AgentBeforeInventory).await;
     let began = shared.clock.now();
     let listed = E::Runtime::timeout(DEADLINE + GRACE, shared.hypervisor.inventory(DEADLINE)).await;

@@ -108,6 +108,7 @@ fn hosts() -> Vec<Host> {
             cannot_refuse: false,
             listed: Millis(0),
             as_of: None,
+            list_at: LogIndex(0),
             earlier: Vec::new(),
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
@@ -170,7 +171,8 @@ fn moved(rebooted: &Host) -> Host {
 }
 
 fn told(moved: &Host) -> Host {
-    let agent = moved.agent.clone().map(|facts| AgentFacts { as_of: Some(LogIndex(4650)), ..facts });
+    let agent =
+        moved.agent.clone().map(|facts| AgentFacts { as_of: Some(LogIndex(4650)), list_at: LogIndex(4655), ..facts });
     Host { agent, ..moved.clone() }
 }
 

@@ -31,7 +31,7 @@ pub use fence::{Fence, Permit, Proof, ProofClass, Stage};
 pub(crate) use host::admission_waits_for;
 pub use host::{AgentFacts, CastVote, Host, HostState, Maintenance};
 pub use instance::{Assignment, Death, Instance, Recovery, RecoveryStage};
-pub(crate) use recovery::{may_run_on, runs_since};
+pub(crate) use recovery::{may_run_on, runs_since, waits_for_lists};
 pub use settings::{HEARTBEAT_INTERVAL_MAX, SETTINGS_FORMAT_HELP, STORM_WINDOW_MAX, Settings};
 use table::Table;
 

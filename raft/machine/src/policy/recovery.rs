@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::placement::Room;
 use super::report::{Decision, Reason};
-use crate::state::{may_run_on, runs_since};
+use crate::state::{may_run_on, runs_since, waits_for_lists};
 use crate::{
     Change, ClusterTime, Destination, Host, HostId, Instance, Millis, Move, Parking, Recovery, RecoveryStage,
     SegmentId, State, Token, View,
@@ -48,6 +48,9 @@ pub(super) fn decide(state: &State, view: &View, now: Millis, clock: ClusterTime
     }
     for (token, moves) in plans.into_iter().filter(|(_, moves)| !moves.is_empty()) {
         decision.propose(Change::RecoveryPlan { token, moves });
+    }
+    for (dead, owner) in waits_for_lists(state) {
+        *copies.entry((dead.clone(), owner.clone())).or_default() += 1;
     }
     for ((owner, host), instances) in copies {
         decision.report.note(&owner, Reason::WaitsForCopies { instances, host });

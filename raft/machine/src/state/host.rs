@@ -58,6 +58,8 @@ pub struct AgentFacts {
     pub listed: Millis,
     /// The entry that the agent had been told of before it listed what runs there; `None` where the agent did not say.
     pub as_of: Option<LogIndex>,
+    /// The entry that brought the list.
+    pub list_at: LogIndex,
     /// Boots that it reported before, the last one last.
     pub earlier: Vec<BootId>,
 }
@@ -256,7 +258,13 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     let mut events = Vec::new();
     let before = host.agent.take();
     let boot_before = before.as_ref().map(|agent| agent.boot);
-    host.agent = Some(AgentFacts::after(before.clone(), at, report));
+    let mut facts = AgentFacts::after(before.clone(), at, report);
+    if let Some(before) = before.as_ref().filter(|before| before.boot != report.boot) {
+        // What the log gave to another host since was not there any more when the boot ended.
+        let is_left = |id: &InstanceId| state.instances.get(id).is_some_and(|row| row.token.0 > before.list_at);
+        facts.ran_before.retain(|id| before.ran_before.contains(id) || !is_left(id));
+    }
+    host.agent = Some(facts);
     if let Some(boot) = host.up_boot()
         && boot != report.boot
     {
@@ -289,6 +297,7 @@ impl AgentFacts {
             cannot_refuse: report.cannot_refuse,
             listed: report.listed,
             as_of: report.as_of,
+            list_at: at,
             earlier: Vec::new(),
         };
         let Some(before) = before else { return facts };

@@ -122,7 +122,7 @@ impl Instance {
     }
 
     /// Returns whether a list was made after the log gave the instance to its owner or ordered it to its target. An older one
-    /// does not say where it is since. An agent of old did not say how old its list is, and is believed.
+    /// does not say where it is since. Only a log of old has lists that do not say how old they are, and is applied as it was.
     pub fn is_told_by(&self, as_of: Option<LogIndex>) -> bool {
         let given = self.assignment().map_or(self.token, |assignment| assignment.token);
         as_of.is_none_or(|as_of| given.0 <= as_of)

@@ -9,6 +9,7 @@ use crate::{
     Parking, Refusal, Rejected, Reply, StartWork, StopWork, Stray, Token, Work,
 };
 
+pub(crate) use self::death::waits_for_lists;
 pub(super) use self::death::{keep_unsettled, remember_deaths, settle_deaths, to_be_listed};
 
 /// Opens the recovery of everything that a fenced host ran or was about to run, and of what it had listed that other
@@ -50,7 +51,9 @@ pub(super) fn told_of_old(state: &State) -> impl Iterator<Item = (&HostId, LogIn
     state.hosts.values().flat_map(|host| {
         host.agent.iter().flat_map(|facts| {
             let rows = facts.running.iter().filter_map(|id| state.instances.get(id));
-            let is_old = |row: &&Instance| row.is_open_on(&host.id) && !row.is_told_by(facts.as_of);
+            let is_old = |row: &&Instance| {
+                row.is_open_on(&host.id) && !row.is_told_by(facts.as_of) && may_run(state, host, row.id)
+            };
             rows.filter(is_old).map(|row| (&host.id, row.assignment().map_or(row.token, |to| to.token).0))
         })
     })

@@ -3,7 +3,7 @@
 //! Other hands moved an instance there, and its owner has not said yet that it let it go. A migration that was under way may
 //! also have failed, or gone back. Only the owner's list tells, when it was made after the host was proven dead.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{may_run_on, runs_since, wait};
 use crate::state::instance::give;
@@ -20,22 +20,36 @@ struct Claim<'a> {
     proven_at: LogIndex,
 }
 
+/// Returns the claims that nothing has settled. Of several deaths of one instance the last one counts.
 fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
     let of_fenced = state.hosts.values().filter_map(|host| dead_boot(state, host));
     let of_fenced = of_fenced.flat_map(move |(host, fence, boot, proven_at)| {
-        let ran = host.agent.as_ref().map(|facts| facts.ran(boot));
+        let facts = host.agent.as_ref();
+        let ran = facts.map(|facts| facts.ran(boot));
         // What came there after the fence was over with the boot that followed.
-        let next = host.agent.as_ref().filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
+        let next = facts.filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
         let over_at = proven_at.max(next.unwrap_or_default());
         let rows = ran.into_iter().flatten().filter_map(move |id| state.instances.get(&id));
-        let rows = rows.filter(move |row| row.token.0 < proven_at);
+        // What the log gave to its owner since was not there any more.
+        let listed_at = move |row: &Instance| match facts {
+            Some(facts) if facts.boot == boot && facts.running.contains(&row.id) => facts.list_at,
+            Some(facts) => facts.boot_at,
+            None => LogIndex::default(),
+        };
+        let rows = rows.filter(move |row| row.token.0 < proven_at && row.token.0 <= listed_at(row));
         rows.filter_map(move |row| Claim::of(row, &host.id, fence, over_at))
     });
     let of_admitted = state.instances.values().filter_map(|row| {
         let Death { host, fence, proven_at } = row.may_have_died.as_ref()?;
         Claim::of(row, host, *fence, *proven_at)
     });
-    of_fenced.chain(of_admitted)
+    let mut last: BTreeMap<InstanceId, Claim<'_>> = BTreeMap::new();
+    for claim in of_fenced.chain(of_admitted) {
+        if last.get(&claim.id).is_none_or(|other| other.proven_at < claim.proven_at) {
+            last.insert(claim.id, claim);
+        }
+    }
+    last.into_values()
 }
 
 /// Returns the boot of a host that a fence has proven over, and the entry that did.
@@ -58,9 +72,9 @@ impl<'a> Claim<'a> {
         state.hosts.get(self.owner).is_some_and(|owner| owner.up_boot().is_some())
     }
 
-    /// Returns whether a list of its owner tells: it was made after the proof.
-    fn is_told_by(&self, host: &HostId, report: &AgentReport) -> bool {
-        self.owner == host && report.as_of.is_none_or(|as_of| self.proven_at <= as_of)
+    /// Returns whether a list tells: it was made after the proof.
+    fn is_told_by(&self, report: &AgentReport) -> bool {
+        report.as_of >= Some(self.proven_at)
     }
 }
 
@@ -70,7 +84,9 @@ pub(in crate::state) fn remember_deaths(state: &mut State, host: &HostId) {
     let death = |claim: Claim<'_>| Death { host: host.clone(), fence: claim.fence, proven_at: claim.proven_at };
     let deaths: Vec<(InstanceId, Death)> = of_host.map(|claim| (claim.id, death(claim))).collect();
     for (id, death) in deaths {
-        if let Some(instance) = state.instances.get_mut(&id) {
+        let is_later =
+            |row: &&mut Instance| row.may_have_died.as_ref().is_none_or(|known| known.proven_at < death.proven_at);
+        if let Some(instance) = state.instances.get_mut(&id).filter(is_later) {
             instance.may_have_died = Some(death);
         }
     }
@@ -113,19 +129,25 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
     events
 }
 
-/// Returns the claims that a list settles, and how. None while a third host may run it, as far as its last list says.
+/// Returns the claims that a list settles, and how. Of what its owner does not have none while a third host may run it, as far
+/// as its last list says. A definition that is shut off is what a migration leaves behind.
 fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = (Claim<'a>, Ending)> {
     let is_up = state.hosts.get(host).is_some_and(|row| row.up_boot() == Some(report.boot));
-    let is_here = |id: InstanceId| report.instances.iter().any(|row| row.id == id);
-    claims(state).filter(|claim| claim.is_told_by(host, report)).filter_map(move |claim| {
+    let is_here = |id: InstanceId| {
+        let row = report.instances.iter().find(|row| row.id == id);
+        row.is_some_and(|row| row.state.is_here() || row.state == InstanceState::Crashed)
+    };
+    claims(state).filter(|claim| claim.is_told_by(report)).filter_map(move |claim| {
         let (id, dead, fence) = (claim.id, claim.dead.clone(), claim.fence);
-        if is_here(id) {
+        if is_here(id) && (claim.owner == host || is_up) {
             return Some((claim, Ending::Lives { id, dead, fence }));
+        }
+        if claim.owner != host || !is_up {
+            return None;
         }
         let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host).peekable();
         let runs_on = state.instances.get(&id).and_then(|row| runs_since(state, row)).filter(|other| other.id != *host);
         match runs_on {
-            _ if !is_up => None,
             Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
             None => elsewhere.peek().is_none().then_some((claim, Ending::Died { id, dead, fence })),
         }
@@ -144,9 +166,14 @@ fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) 
     }
 }
 
-/// Returns the hosts that must say whether they have what a dead host ran too, each with the entry that proved it dead.
+/// Returns the hosts that must say whether they have what a dead host ran too, each with the entry that proved it dead: its
+/// owner, and who listed it before.
 pub(in crate::state) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
-    claims(state).filter(|claim| claim.is_asked(state)).map(|claim| (claim.owner, claim.proven_at))
+    claims(state).flat_map(move |claim| {
+        let owner = Some(claim.owner).filter(|_| claim.is_asked(state));
+        let others = may_run_on(state, claim.id).filter(|host| host.up_boot().is_some()).map(|host| &host.id);
+        others.chain(owner).map(move |host| (host, claim.proven_at))
+    })
 }
 
 /// Ends what a fence settles that has just been proven: what was brought to its host by one that can never tell any more,
@@ -185,4 +212,9 @@ impl State {
     pub fn tells_of_a_death(&self, host: &HostId, report: &AgentReport) -> bool {
         told_by(self, host, report).next().is_some()
     }
+}
+
+/// Returns what may have died with a host, as (that host, who owns it).
+pub(crate) fn waits_for_lists(state: &State) -> impl Iterator<Item = (&HostId, &HostId)> {
+    claims(state).map(|claim| (claim.dead, claim.owner))
 }

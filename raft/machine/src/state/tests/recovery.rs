@@ -235,8 +235,10 @@ fn a_list_from_before_a_start_does_not_stop_the_instance() {
     let mut rig = Rig::green();
     let fence = rig.fence(2);
     rig.ok(plan(fence, 2, to(3, 3)));
-    rig.ok(result(2, Token(LogIndex(rig.index)), RUNS));
-    rig.report(3, 3, &[3]);
+    let planned = LogIndex(rig.index);
+    rig.ok(result(2, Token(planned), RUNS));
+    let report = AgentReport { as_of: Some(planned), ..Rig::list(3, &[3]) };
+    rig.ok(Change::AgentReport { host: host(3), report });
     assert_eq!(rig.state.instance(&instance(2)).unwrap().state, InstanceState::Running);
 }
 

@@ -16,6 +16,9 @@ pub(crate) struct Rig {
     pub(crate) by: Actor,
 }
 
+/// Stands in a list for the last entry: where a test does not say otherwise, an agent has been told of everything.
+const NOW: LogIndex = LogIndex(u64::MAX);
+
 pub(crate) fn host(number: u8) -> HostId {
     format!("host{number}").parse().unwrap()
 }
@@ -122,7 +125,7 @@ impl Rig {
             instances: running.iter().map(row).collect(),
             cannot_refuse: false,
             listed: Millis(0),
-            as_of: None,
+            as_of: Some(NOW),
         }
     }
 
@@ -168,11 +171,13 @@ impl Rig {
     }
 
     pub(crate) fn apply(&mut self, mut change: Change) -> Applied {
-        if let Change::AgentReport { host, report } = &mut change
-            && report.as_of.is_none()
-        {
-            // Agents of new boots list after they have been asked to.
-            report.as_of = self.state.new_boot_since(host, report.boot);
+        if let Change::AgentReport { host, report } = &mut change {
+            report.as_of = match report.as_of {
+                Some(NOW) => Some(LogIndex(self.index)),
+                // Agents of new boots list after they have been asked to.
+                None => self.state.new_boot_since(host, report.boot),
+                told => told,
+            };
         }
         self.index += 1;
         let command = Command {

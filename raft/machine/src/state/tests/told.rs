@@ -71,8 +71,31 @@ fn what_is_heard_again_is_not_given_what_it_listed_before() {
 }
 
 #[test]
-fn what_a_dead_host_listed_last_may_have_died_there_however_old_the_list_is() {
-    let (mut rig, given, _) = moved_on();
+fn what_the_log_had_given_away_since_a_host_listed_it_did_not_die_there() {
+    for reboots in [false, true] {
+        let (mut rig, given, _) = moved_on();
+        if reboots {
+            list_now(&mut rig, 3, 13, &[]);
+            let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+            rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+            let token = Token(LogIndex(rig.index));
+            rig.ok(Change::FenceNewBoot { token, boot: boot(13) });
+        } else {
+            report(&mut rig, 1, as_of(given, 1, &[1]));
+            rig.fence(3);
+        }
+        assert_eq!(rig.state.unlisted().get(&host(1)), None, "it is not asked whether it died there");
+        list_now(&mut rig, 1, 1, &[1]);
+        assert_eq!(owner(&rig, 2), (host(1), InstanceState::Stopped), "reboots: {reboots}");
+    }
+}
+
+#[test]
+fn what_a_list_showed_that_was_on_its_way_meanwhile_may_have_died_there() {
+    let (mut rig, given, before) = moved_on();
+    let mut late = as_of(before, 3, &[2, 3]);
+    late.memory_mib += 1;
+    report(&mut rig, 3, late);
     let token = rig.fence(3);
     let proven = LogIndex(rig.index);
     report(&mut rig, 1, as_of(given, 1, &[1]));
@@ -81,8 +104,38 @@ fn what_a_dead_host_listed_last_may_have_died_there_however_old_the_list_is() {
     assert!(!rig.state.tells_of_a_death(&host(1), &as_of(given, 1, &[1])));
     assert!(rig.state.tells_of_a_death(&host(1), &as_of(proven, 1, &[1])));
     report(&mut rig, 1, as_of(proven, 1, &[1]));
-    assert_eq!(rig.refused(plan(token, 2, to(3, 3))), Rejected::WrongBoot(host(3)));
     rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn what_runs_on_a_third_host_after_the_proof_did_not_die() {
+    let (mut rig, _) = died_while_its_owner_was_away();
+    list_now(&mut rig, 1, 1, &[1, 2, 3]);
+    list_now(&mut rig, 1, 1, &[1, 3]);
+    rig.vote_all(2, Verdict::Alive { boot: boot(2) });
+    list_now(&mut rig, 2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "it has ended there");
+}
+
+#[test]
+fn what_a_migration_leaves_behind_is_not_the_instance() {
+    let (mut rig, token) = died_while_its_owner_was_away();
+    rig.vote_all(2, Verdict::Alive { boot: boot(2) });
+    let mut list = as_of(LogIndex(rig.index), 2, &[2]);
+    list.instances[0].state = InstanceState::Stopped;
+    report(&mut rig, 2, list);
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn of_two_deaths_the_last_one_counts() {
+    let (mut rig, _) = died_while_its_owner_was_away();
+    report(&mut rig, 1, as_of(LogIndex(1), 1, &[1, 2, 3]));
+    let token = rig.fence(1);
+    rig.vote_all(2, Verdict::Alive { boot: boot(2) });
+    list_now(&mut rig, 2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+    rig.ok(plan(token, 2, to(3, 13)));
 }
 
 #[test]
@@ -173,7 +226,7 @@ fn what_was_moved_on_while_its_owner_was_not_heard_did_not_die() {
 #[test]
 fn what_a_third_host_may_run_is_not_settled_before_that_one_tells() {
     let (mut rig, token) = died_while_its_owner_was_away();
-    list_now(&mut rig, 1, 1, &[1, 2, 3]);
+    report(&mut rig, 1, as_of(LogIndex(1), 1, &[1, 2, 3]));
     rig.lose(1);
     rig.vote_all(2, Verdict::Alive { boot: boot(2) });
     let now = LogIndex(rig.index);
