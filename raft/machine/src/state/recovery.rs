@@ -12,8 +12,8 @@ use crate::{
 pub(crate) use self::death::waits_for_lists;
 pub(super) use self::death::{keep_unsettled, remember_deaths, settle_deaths, to_be_listed};
 
-/// Opens the recovery of everything that a fenced host ran or was about to run, and of what it had listed that other
-/// hands had moved there, if its owner does not list it any more. What it had let go and another host runs goes to that host.
+/// Opens the recovery of everything that a fenced host ran or was about to run, and of what other hands had moved there, if
+/// its owner can never tell any more. What it had let go and another host runs goes to that host.
 ///
 /// An assignment to it ends here, also when there is no successor: a kept target would be tried again after its
 /// reboot, which is a second copy (rule 39).

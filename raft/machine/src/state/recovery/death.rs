@@ -145,11 +145,11 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
         if claim.owner != host || !is_up {
             return None;
         }
-        let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host).peekable();
+        let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host);
         let runs_on = state.instances.get(&id).and_then(|row| runs_since(state, row)).filter(|other| other.id != *host);
         match runs_on {
             Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
-            None => elsewhere.peek().is_none().then_some((claim, Ending::Died { id, dead, fence })),
+            None => elsewhere.next().is_none().then_some((claim, Ending::Died { id, dead, fence })),
         }
     })
 }
