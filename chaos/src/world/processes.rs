@@ -24,6 +24,7 @@ mod found;
 mod hosts;
 mod inflict;
 mod members;
+mod moves;
 mod net;
 mod operator;
 mod play;

@@ -21,7 +21,6 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
             Err("nobody outside can tell which byte of RocksDB's files holds what; the disk's own tests flip them")
         }
         Fault::Operator(Deed::Enrol(_, levels)) => drives(levels),
-        Fault::Instance(_, Hands::Move(_)) => Err("nobody outside is told in time what the log lists"),
         Fault::Controller(
             _,
             Blow::Kill | Blow::PowerCut | Blow::Start | Blow::Pause(_) | Blow::HandOver | Blow::Stall(..) | Blow::Wipe,
@@ -37,7 +36,7 @@ pub fn supports(fault: &Fault) -> Result<(), &'static str> {
         | Fault::Hypervisor(..)
         | Fault::WallClock(..)
         | Fault::Member(_)
-        | Fault::Instance(_, Hands::End | Hands::Start(_) | Hands::Migrate(_))
+        | Fault::Instance(..)
         | Fault::Explain(_)
         | Fault::Operator(
             Deed::Arm
@@ -84,7 +83,11 @@ impl Processes {
             Fault::WallClock(id, millis) => self.jump(*id, *millis)?,
             Fault::Member(change) => self.change_members(*change),
             Fault::Instance(name, hands) => {
-                self.domains.get(name).into_iter().for_each(|domain| lay_hands(&self.laboratory, domain, hands));
+                let Some(domain) = self.domains.get(name) else { return Ok(()) };
+                match hands {
+                    Hands::Move(to) => self.move_by_hand(domain.instance, to)?,
+                    Hands::End | Hands::Start(_) | Hands::Migrate(_) => lay_hands(&self.laboratory, domain, hands),
+                }
             }
             Fault::Explain(host) => self.explain(host)?,
             Fault::Cut { from, to } => self.net.cut(from.clone(), to.clone()),

@@ -10,10 +10,10 @@ use super::Sim;
 use crate::fault::Hands;
 
 /// To copy an instance's memory takes at least this long.
-const COPY: Millis = Millis(400);
+pub(in crate::world) const COPY: Millis = Millis(400);
 
 /// A move that takes longer is given up.
-const MOVE_MAX: Millis = Millis(10_000);
+pub(in crate::world) const MOVE_MAX: Millis = Millis(10_000);
 
 /// Moves that have begun, and when.
 pub(super) type Moves = BTreeMap<InstanceId, Millis>;
