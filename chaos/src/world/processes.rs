@@ -52,6 +52,7 @@ use crate::nemesis::Sight;
 use crate::story::Scene;
 use crate::swarm::Profile;
 use crate::world::sim::asides::Aside;
+use crate::world::sim::homes;
 use clock::Workshop;
 use controllers::Seat;
 use hosts::Station;
@@ -245,9 +246,8 @@ impl Processes {
             // Nobody outside sees a permit; a fence that runs is close enough.
             permitted: Vec::new(),
             targets,
-            // Nobody moves instances here: how far the log has come is told too late.
-            up: Vec::new(),
-            homes: Vec::new(),
+            up: self.record.admitted(&self.laboratory),
+            homes: homes(&self.laboratory, &self.domains),
         }
     }
 

@@ -35,7 +35,7 @@ use crate::nemesis::Sight;
 use crate::observation::Seen;
 use asides::Asides;
 use controllers::{Seat, address};
-pub(super) use hands::{COPY, MOVE_MAX, lay_hands};
+pub(super) use hands::{COPY, MOVE_MAX, homes, lay_hands};
 pub(super) use hosts::{INSTANCES, described, first_boot, next_boot};
 use hosts::{Seated, stands};
 pub use hosts::{host, instance};
@@ -293,7 +293,7 @@ impl Sim {
             permitted,
             targets,
             up,
-            homes: self.homes(),
+            homes: homes(self.laboratory(), &self.domains),
         }
     }
 

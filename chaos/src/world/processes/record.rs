@@ -102,6 +102,13 @@ impl Record {
         (inner.board.fenced.iter().cloned().collect(), inner.board.targets.values().cloned().collect())
     }
 
+    /// Returns the hosts that are in the boot that the log admitted.
+    pub(super) fn admitted(&self, laboratory: &Laboratory) -> Vec<HostId> {
+        let inner = self.lock();
+        let stands = |(host, boot): &(&HostId, &BootId)| laboratory.boot(host).as_ref() == Some(*boot);
+        inner.board.boots.iter().filter(stands).map(|(host, _)| host.clone()).collect()
+    }
+
     /// Returns whether the log has every host in the boot that it is in, and nothing under way.
     pub(super) fn is_settled(&self, laboratory: &Laboratory, hosts: &[&HostId]) -> bool {
         let inner = self.lock();

@@ -46,6 +46,8 @@ hypervisor host1 hangs
 hypervisor host1 late 1s
 hypervisor host1 loses-answer
 hypervisor host1 works
+instance vm1 end
+instance vm1 move host2
 isolate bmc host1
 isolate controller 1
 isolate host host1
@@ -104,6 +106,7 @@ mod tests {
         let hosts: Vec<_> = (1..=4).map(host).collect();
         let (off, permitted) = ([hosts[3].clone()].into(), vec![hosts[0].clone()]);
         let (fenced, targets) = (vec![hosts[0].clone()], vec![hosts[1].clone()]);
+        let (up, homes) = (hosts[..3].to_vec(), vec![("vm1".to_string(), hosts[0].clone())]);
         let sight = Sight {
             leader,
             controllers: controllers.clone(),
@@ -113,7 +116,8 @@ mod tests {
             fenced,
             permitted,
             targets,
-            ..Sight::default()
+            up,
+            homes,
         };
         let mut done: BTreeSet<String> = ["heal".into(), "controller hand-over".into()].into();
         for seed in 0..200 {

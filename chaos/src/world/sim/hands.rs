@@ -68,12 +68,12 @@ impl Sim {
         let applied = |id: &ControllerId| self.ether.station(*id).map(|station| *station.replica.applied().borrow());
         self.ids().into_iter().max_by_key(applied)
     }
+}
 
-    /// Returns every instance with the host that it runs on, by name.
-    pub(super) fn homes(&self) -> Vec<(String, HostId)> {
-        let home = |domain: &Domain| self.laboratory().runs_on(domain.instance).first().cloned();
-        self.domains.iter().filter_map(|(name, domain)| Some((name.clone(), home(domain)?))).collect()
-    }
+/// Returns every instance with the host that it runs on, by name.
+pub(in crate::world) fn homes(laboratory: &Laboratory, domains: &BTreeMap<String, Domain>) -> Vec<(String, HostId)> {
+    let home = |domain: &Domain| laboratory.runs_on(domain.instance).first().cloned();
+    domains.iter().filter_map(|(name, domain)| Some((name.clone(), home(domain)?))).collect()
 }
 
 /// Does what somebody does who asks nobody.
