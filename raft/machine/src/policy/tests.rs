@@ -63,6 +63,12 @@ fn most_hosts_that_fall_silent_at_once_are_an_outage_before_any_of_them_is_conde
     assert_eq!(outage([9000, 0, 0]), None);
     assert_eq!(outage([6000, 9000, 0]), since(6000));
     assert_eq!(outage([5999, 9000, 0]), None, "one was dead when the other fell silent");
+    let slow = |slack: u64| {
+        let mut view = view([5000, 9000, 0]);
+        view.next_within(&host(2), Millis(1000 + slack));
+        crate::outage(&rig.state, &view, NOW)
+    };
+    assert_eq!((slow(999), slow(1000)), (None, since(5000)), "its last heartbeat may have been that much older");
     assert_eq!(crate::late_after(Millis(1000)), Millis(1500));
 }
 

@@ -182,6 +182,33 @@ fn hosts_in_maintenance_of_other_segments_or_only_heard_in_another_boot_are_no_t
 }
 
 #[test]
+fn a_host_whose_heartbeats_may_be_further_apart_for_now_is_a_target() {
+    let rig = fenced((500, 100), &[vm(2, 50)]);
+    let settings = Settings::default();
+    let target = |allowance: Millis| {
+        let mut view = view([settings.suspect_after.0 + 500, 9000, 0]);
+        view.next_within(&host(1), settings.heartbeat_interval + allowance);
+        let changes = decide(&rig.state, &view, NOW).changes;
+        let Change::RecoveryPlan { moves, .. } = &changes[0] else { panic!("{changes:?}") };
+        let Destination::Host { host, .. } = &moves[0].to else { panic!("{moves:?}") };
+        host.clone()
+    };
+    assert_eq!(target(Millis(499)), host(3));
+    assert_eq!(target(Millis(500)), host(1));
+}
+
+#[test]
+fn instances_that_may_have_died_elsewhere_are_counted_with_the_host_whose_list_is_waited_for() {
+    let mut rig = Rig::green();
+    report(&mut rig, 2, 4096, &[vm(2, 50), vm(4, 50)]);
+    report(&mut rig, 3, 4096, &[vm(2, 50), vm(4, 50)]);
+    rig.fence(3);
+    let decision = decide(&rig.state, &view([0, 0, 9000]), NOW);
+    let waits = Reason::WaitsForCopies { instances: 2, host: host(2) };
+    assert!(decision.report.hosts[&host(3)].contains(&waits), "{:?}", decision.report);
+}
+
+#[test]
 fn instances_that_are_parked_for_one_reason_are_counted_together() {
     let rig = fenced((10, 10), &[vm(1, 50), vm(2, 50), vm(4, 50)]);
     let decision = decide(&rig.state, &seen(), NOW);
