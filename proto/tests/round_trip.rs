@@ -106,6 +106,7 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         listed: quorumfence_machine::Millis(9),
         as_of: Some(TOKEN.0),
         list_at: TOKEN.0,
+        heard_again_at: TOKEN.0,
         earlier: vec![samples::OTHER_BOOT, BOOT],
     });
     for action in [Action::Start { definition: "<domain/>".into() }, Action::Stop] {

@@ -71,7 +71,14 @@ fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceR
         return may_own && known.recovery.is_none() && !agrees(known, row);
     }
     let may_move = is_running && known.recovery.is_none() && host.up_boot() == Some(report.boot);
-    may_move && known.is_told_by(report.as_of) && state.has_let_go(&known.owner, row.id)
+    let is_last = known.is_told_by(report.as_of) && state.is_last_to_list(host, known, report.as_of);
+    may_move && is_last && is_current(host, report) && state.has_let_go(&known.owner, row.id)
+}
+
+/// Returns whether a list was made since its host was heard again.
+fn is_current(host: &Host, report: &AgentReport) -> bool {
+    let heard_again = host.agent.as_ref().map(|facts| facts.heard_again_at);
+    report.as_of.is_none_or(|as_of| heard_again.is_none_or(|since| since <= as_of))
 }
 
 fn agrees(known: &Instance, row: &InstanceReport) -> bool {

@@ -109,7 +109,7 @@ impl From<AgentFacts> for pb::AgentFacts {
         let AgentFacts {
             boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed, as_of, list_at, earlier, ..
         } = facts;
-        let AgentFacts { running, moving, brought, ran_before, .. } = facts;
+        let AgentFacts { running, moving, brought, ran_before, heard_again_at, .. } = facts;
         let ids = |set: BTreeSet<InstanceId>| set.into_iter().map(|id| id.0.into()).collect();
         Self {
             boot: boot.0.into(),
@@ -124,6 +124,7 @@ impl From<AgentFacts> for pb::AgentFacts {
             listed_ms: listed.0,
             as_of: as_of.map(|at| at.0),
             list_at: list_at.0,
+            heard_again_at: heard_again_at.0,
             earlier: earlier.into_iter().map(|boot| boot.0.into()).collect(),
         }
     }
@@ -133,7 +134,7 @@ impl TryFrom<pb::AgentFacts> for AgentFacts {
     type Error = Error;
     fn try_from(message: pb::AgentFacts) -> Result<Self, Error> {
         let pb::AgentFacts { boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed_ms, earlier, .. } = message;
-        let pb::AgentFacts { running, moving, brought, ran_before, as_of, list_at, .. } = message;
+        let pb::AgentFacts { running, moving, brought, ran_before, as_of, list_at, heard_again_at, .. } = message;
         let ids = |list: Vec<Vec<u8>>, field| {
             let ids = each(list, field, |id| Ok(InstanceId(uuid(id, "")?)))?;
             Ok::<_, Error>(BTreeSet::from_iter(sorted(ids, field)?))
@@ -151,6 +152,7 @@ impl TryFrom<pb::AgentFacts> for AgentFacts {
             listed: Millis(listed_ms),
             as_of: as_of.map(LogIndex),
             list_at: LogIndex(list_at),
+            heard_again_at: LogIndex(heard_again_at),
             earlier: each(earlier, "earlier", |boot| Ok(BootId(uuid(boot, "")?)))?,
         })
     }

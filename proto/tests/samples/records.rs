@@ -109,6 +109,7 @@ fn hosts() -> Vec<Host> {
             listed: Millis(0),
             as_of: None,
             list_at: LogIndex(0),
+            heard_again_at: LogIndex(0),
             earlier: Vec::new(),
         }),
         maintenance: Some(Maintenance { reason: "new DIMMs".into(), since: LogIndex(4650) }),
@@ -171,8 +172,12 @@ fn moved(rebooted: &Host) -> Host {
 }
 
 fn told(moved: &Host) -> Host {
-    let agent =
-        moved.agent.clone().map(|facts| AgentFacts { as_of: Some(LogIndex(4650)), list_at: LogIndex(4655), ..facts });
+    let agent = moved.agent.clone().map(|facts| AgentFacts {
+        as_of: Some(LogIndex(4650)),
+        list_at: LogIndex(4655),
+        heard_again_at: LogIndex(4640),
+        ..facts
+    });
     Host { agent, ..moved.clone() }
 }
 

@@ -317,7 +317,8 @@ pub(super) fn result(
     }
     if complete && doubt.is_none() && cluster.settings.proofs.contains(&ProofClass::PowerOffVerified) {
         let ordered = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Observed(seen) if seen.ordered));
-        return Ok((Reply::Done, prove(state, at, token, Proof::PowerOffVerified { level, ordered })));
+        let proof = Proof::PowerOffVerified { level, ordered };
+        return Ok((Reply::Done, prove(state, at, token, proof, permit)));
     }
     let why = doubt.unwrap_or(Outcome::Observed(()));
     let is_doubtful = |outcome: &Outcome<()>| match outcome {
@@ -363,7 +364,7 @@ pub(super) fn new_boot(state: &mut State, at: LogIndex, token: Token, boot: Boot
     if !settings.proofs.contains(&ProofClass::NewBootId) {
         return Err(Rejected::Invalid("the settings do not accept a new boot id as proof".into()));
     }
-    Ok((Reply::Done, prove(state, at, token, Proof::NewBootId { boot })))
+    Ok((Reply::Done, prove(state, at, token, Proof::NewBootId { boot }, LogIndex::default())))
 }
 
 fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
@@ -374,7 +375,9 @@ fn open_fence(state: &mut State, token: Token) -> Result<&mut Fence, Rejected> {
     state.fences.get_mut(&token).ok_or(Rejected::NoParent(token.0))
 }
 
-fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Event> {
+/// Takes a proof that was made after an entry. A boot that came up by itself and reported before that is over, too; one that
+/// reported since may have come up after the power was read.
+fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof, after: LogIndex) -> Vec<Event> {
     let Some(fence) = state.fences.get_mut(&token) else { return Vec::new() };
     fence.stage = Stage::Proven { at, proof: proof.clone() };
     fence.executor = None;
@@ -384,13 +387,8 @@ fn prove(state: &mut State, at: LogIndex, token: Token, proof: Proof) -> Vec<Eve
     }
     let mut events = recovery::open(state, at, &name, token);
     let facts = state.hosts.get_mut(&name).and_then(|host| host.agent.as_mut());
-    match &proof {
-        Proof::PowerOffVerified { .. } | Proof::Human { .. } => {
-            // It came up by itself while it was being fenced; that boot is over too.
-            facts.into_iter().filter(|facts| Some(facts.boot) != boot).for_each(AgentFacts::all_is_over);
-        }
-        Proof::NewBootId { .. } => {}
-    }
+    let is_over = |facts: &&mut AgentFacts| Some(facts.boot) != boot && facts.boot_at < after;
+    facts.into_iter().filter(is_over).for_each(AgentFacts::all_is_over);
     events.push(Event::HostFenced { host: name, token, proof });
     events
 }

@@ -204,7 +204,7 @@ fn follow_migrations(
     running_before: &BTreeSet<InstanceId>,
 ) -> Vec<Event> {
     let Some(up) = state.hosts.get(host).filter(|row| row.up_boot().is_some()) else { return Vec::new() };
-    let Some(agent) = &up.agent else { return Vec::new() };
+    let Some(agent) = up.agent.as_ref().filter(|agent| agent.is_current()) else { return Vec::new() };
     let moved: Vec<(InstanceId, HostId)> = state
         .instances
         .values()
@@ -273,7 +273,11 @@ fn one(
     }
     let owner = known.owner.clone();
     let may_move = row.state == InstanceState::Running && known.recovery.is_none() && is_up_here;
-    if may_move && known.is_told_by(report.as_of) && state.has_let_go(&owner, row.id) {
+    let is_last = |here: &Host| {
+        here.agent.as_ref().is_some_and(AgentFacts::is_current) && state.is_last_to_list(here, known, report.as_of)
+    };
+    let is_last = known.is_told_by(report.as_of) && state.hosts.get(host).is_some_and(is_last);
+    if may_move && is_last && state.has_let_go(&owner, row.id) {
         update(state, row);
         if let Some(instance) = state.instances.get_mut(&row.id) {
             instance.belongs_to(host.clone(), Token(at));
@@ -290,6 +294,7 @@ impl State {
     /// Returns whether an owner has listed what it has without an instance, or is proven off.
     pub fn has_let_go(&self, owner: &HostId, id: InstanceId) -> bool {
         self.hosts.get(owner).is_some_and(|owner| match owner.state {
+            HostState::Up { .. } if !owner.agent.as_ref().is_none_or(AgentFacts::is_current) => false,
             HostState::Up { .. } | HostState::Fenced { .. } => !recovery::may_run(self, owner, id),
             HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } => false,
         })

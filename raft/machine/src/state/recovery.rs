@@ -46,28 +46,51 @@ pub(super) fn wait(state: &mut State, id: InstanceId, fence: Token) {
     instance.may_have_died = None;
 }
 
-/// Returns the hosts that must list again what they listed before the log gave it to another one, each with that entry.
+/// Returns the hosts that must list again what they listed before the log gave it to another one, before another host did,
+/// or before they were cut off; each with that entry.
 pub(super) fn told_of_old(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
     state.hosts.values().flat_map(|host| {
         host.agent.iter().flat_map(|facts| {
-            let rows = facts.running.iter().filter_map(|id| state.instances.get(id));
-            let is_old = |row: &&Instance| {
-                row.is_open_on(&host.id) && !row.is_told_by(facts.as_of) && may_run(state, host, row.id)
-            };
-            rows.filter(is_old).map(|row| (&host.id, row.assignment().map_or(row.token, |to| to.token).0))
+            let is_open = |row: &&Instance| row.is_open_on(&host.id) && may_run(state, host, row.id);
+            let rows = facts.running.iter().filter_map(|id| state.instances.get(id)).filter(is_open);
+            let asked_for = rows.filter_map(|row| list_wanted(state, host, facts, row));
+            let heard_again = (host.up_boot().is_some() && !facts.is_current()).then_some(facts.heard_again_at);
+            asked_for.chain(heard_again).map(|since| (&host.id, since))
         })
     })
+}
+
+/// Returns the entry that a host must know of to say whether an instance is there since; `None` where its list says so, or
+/// another one's does.
+fn list_wanted(state: &State, host: &Host, facts: &AgentFacts, row: &Instance) -> Option<LogIndex> {
+    let given = row.assignment().map_or(row.token, |to| to.token).0;
+    if !row.is_told_by(facts.as_of) {
+        return Some(given);
+    }
+    let is_last = state.is_last_to_list(host, row, facts.as_of);
+    let is_unclear = !is_last && host.up_boot() == Some(facts.boot) && runs_since(state, row).is_none();
+    is_unclear.then(|| listed_elsewhere_until(state, host, row))
 }
 
 impl State {
     /// Returns whether a list says where an instance is since the log gave it to its owner, and the last one did not.
     pub fn is_told_anew(&self, host: &HostId, report: &AgentReport) -> bool {
         let facts = self.hosts.get(host).and_then(|row| row.agent.as_ref());
-        let is_new = |id: &InstanceId, last: &AgentFacts| {
-            let row = self.instances.get(id).filter(|row| row.is_open_on(host));
-            row.is_some_and(|row| !row.is_told_by(last.as_of) && row.is_told_by(report.as_of))
+        let wanted = |id: &InstanceId, last: &AgentFacts| {
+            let row = self.instances.get(id).filter(|row| row.is_open_on(host))?;
+            list_wanted(self, self.hosts.get(host)?, last, row)
         };
-        facts.is_some_and(|last| last.running.iter().any(|id| is_new(id, last)))
+        facts.is_some_and(|last| {
+            let heard_again = (!last.is_current()).then_some(last.heard_again_at);
+            let mut wanted = last.running.iter().filter_map(|id| wanted(id, last)).chain(heard_again);
+            wanted.any(|since| report.as_of.is_none_or(|as_of| since <= as_of))
+        })
+    }
+
+    /// Returns whether a list of a host that has an instance was made after every other host's that had it. The older one
+    /// tells of the time before it was moved. What its owner listed says nothing: it had it before all others.
+    pub fn is_last_to_list(&self, host: &Host, row: &Instance, as_of: Option<LogIndex>) -> bool {
+        as_of.is_none_or(|as_of| listed_elsewhere_until(self, host, row) <= as_of)
     }
 
     /// Returns the copies of an instance that are to be stopped.
@@ -177,13 +200,26 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
 
 /// Returns the admitted host that an instance runs on, as its agent said after the log gave it to its owner.
 ///
-/// A live migration can finish while its source is being fenced. Then the instance is there, and only there it may go.
+/// A live migration can finish while its source is being fenced. Then the instance is there, and only there it may go. Where
+/// several hosts listed it the last list counts, if it is known which one that is.
 pub(crate) fn runs_since<'a>(state: &'a State, row: &Instance) -> Option<&'a Host> {
-    state.hosts.values().find(|host| lists_running(host, row.id).is_some_and(|agent| row.is_told_by(agent.as_of)))
+    state.hosts.values().find(|host| {
+        lists_running(host, row.id)
+            .is_some_and(|agent| row.is_told_by(agent.as_of) && state.is_last_to_list(host, row, agent.as_of))
+    })
 }
 
 fn lists_running(host: &Host, id: InstanceId) -> Option<&AgentFacts> {
-    host.agent.as_ref().filter(|agent| host.up_boot() == Some(agent.boot) && agent.runs(&id))
+    let runs = |agent: &&AgentFacts| host.up_boot() == Some(agent.boot) && agent.is_current() && agent.runs(&id);
+    host.agent.as_ref().filter(runs)
+}
+
+/// Returns an entry that came after every list with an instance of another host than this one and its owner.
+fn listed_elsewhere_until(state: &State, host: &Host, row: &Instance) -> LogIndex {
+    let others = state.hosts.values().filter(|other| other.id != host.id && other.id != row.owner);
+    let listed = others.filter_map(|other| other.agent.as_ref()?.listed_until(&row.id));
+    let died = row.may_have_died.as_ref().filter(|death| death.host != host.id).map(|death| death.proven_at);
+    listed.chain(died).max().unwrap_or_default()
 }
 
 /// Returns the hosts that an instance may still run on, as their agents listed it in a boot that is not proven over.

@@ -110,6 +110,9 @@ pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Eve
     };
     if let Some(host) = state.hosts.get_mut(name) {
         host.state = next;
+        if let Some(facts) = host.agent.as_mut().filter(|_| matches!(next, HostState::Up { .. })) {
+            facts.heard_again_at = at;
+        }
     }
     let mut events = vec![event];
     if matches!(next, HostState::Up { .. }) {

@@ -76,7 +76,8 @@ pub(in crate::state) fn confirm_dead(state: &mut State, at: LogIndex, name: &Hos
         (None, Some(token)) => token,
         (None, None) => return Err(Rejected::HostLives(name.clone())),
     };
-    events.extend(prove(state, at, token, Proof::Human { operator: operator.clone(), reason: word.reason.into() }));
+    let proof = Proof::Human { operator: operator.clone(), reason: word.reason.into() };
+    events.extend(prove(state, at, token, proof, at));
     Ok((Reply::Fence(token), events))
 }
 

@@ -67,9 +67,10 @@ impl<'a> Claim<'a> {
         is_open.then_some(Self { id: row.id, owner: &row.owner, dead, fence, proven_at })
     }
 
-    /// Returns whether its owner is up, so that its list will tell.
+    /// Returns whether its owner is up, or not enrolled yet, so that its list will tell.
     fn is_asked(&self, state: &State) -> bool {
-        state.hosts.get(self.owner).is_some_and(|owner| owner.up_boot().is_some())
+        let owner = state.hosts.get(self.owner);
+        owner.is_some_and(|owner| owner.up_boot().is_some() || owner.state == HostState::New)
     }
 
     /// Returns whether a list tells: it was made after the proof.
@@ -133,14 +134,19 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
 /// as its last list says. A definition that is shut off is what a migration leaves behind.
 fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = (Claim<'a>, Ending)> {
     let is_up = state.hosts.get(host).is_some_and(|row| row.up_boot() == Some(report.boot));
-    let is_here = |id: InstanceId| {
-        let row = report.instances.iter().find(|row| row.id == id);
-        row.is_some_and(|row| row.state.is_here() || row.state == InstanceState::Crashed)
-    };
+    let listed = |id: InstanceId| report.instances.iter().find(|row| row.id == id).map(|row| row.state);
     claims(state).filter(|claim| claim.is_told_by(report)).filter_map(move |claim| {
         let (id, dead, fence) = (claim.id, claim.dead.clone(), claim.fence);
-        if is_here(id) && (claim.owner == host || is_up) {
-            return Some((claim, Ending::Lives { id, dead, fence }));
+        match listed(id) {
+            // A migration that comes from the dead host vanishes with it.
+            Some(InstanceState::Moving) => return None,
+            Some(InstanceState::Running) if claim.owner == host || is_up => {
+                return Some((claim, Ending::Lives { id, dead, fence }));
+            }
+            Some(InstanceState::Crashed) if claim.owner == host => {
+                return Some((claim, Ending::Lives { id, dead, fence }));
+            }
+            Some(InstanceState::Running | InstanceState::Crashed | InstanceState::Stopped) | None => {}
         }
         if claim.owner != host || !is_up {
             return None;
@@ -183,7 +189,8 @@ pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId)
         let owner = state.hosts.get(owner).map(|row| row.state);
         owner.is_none_or(|state| matches!(state, HostState::Fenced { .. } | HostState::New))
     };
-    let brought = |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner);
+    let is_elsewhere = |id: InstanceId| may_run_on(state, id).any(|other| other.id != *host);
+    let brought = |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner) && !is_elsewhere(claim.id);
     let brought = claims(state).filter(brought).map(|claim| (claim.id, host.clone())).collect();
     let mut events = give(state, at, brought);
     let is_down = |claim: &Claim<'_>| {
@@ -214,7 +221,13 @@ impl State {
     }
 }
 
-/// Returns what may have died with a host, as (that host, who owns it).
+/// Returns what may have died with a host, as (that host, the one whose list is waited for): its owner, or once that one has
+/// told, who listed it too.
 pub(crate) fn waits_for_lists(state: &State) -> impl Iterator<Item = (&HostId, &HostId)> {
-    claims(state).map(|claim| (claim.dead, claim.owner))
+    claims(state).map(move |claim| {
+        let facts = state.hosts.get(claim.owner).and_then(|owner| owner.agent.as_ref());
+        let has_told = facts.is_some_and(|facts| facts.as_of >= Some(claim.proven_at));
+        let other = may_run_on(state, claim.id).map(|host| &host.id).find(|other| *other != claim.owner);
+        (claim.dead, other.filter(|_| has_told).unwrap_or(claim.owner))
+    })
 }

@@ -148,6 +148,8 @@ fn what_is_heard_again_gets_what_it_runs_and_its_dead_owner_has_let_go() {
     rig.fence(2);
     assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
     rig.vote_all(3, Verdict::Alive { boot: boot(3) });
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "it may have gone since host 3 was lost");
+    rig.report(3, 3, &[2, 3]);
     assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
 }
 
@@ -251,6 +253,21 @@ fn a_boot_that_came_up_during_the_fence_is_over_when_the_power_is_off() {
     rig.report(2, 12, &[2]);
     let permit = rig.permit(token);
     rig.ok(Change::FenceResult { token, permit, outcomes: vec![OFF] });
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn a_boot_that_reported_after_the_permit_may_have_come_up_after_the_power_was_read() {
+    let mut rig = Rig::green();
+    let proofs = [crate::ProofClass::PowerOffVerified, crate::ProofClass::Human].into();
+    rig.ok(Change::SettingsSet { settings: Settings { proofs, ..Settings::default() } });
+    let token = rig.decide(2);
+    let permit = rig.permit(token);
+    rig.report(2, 12, &[2]);
+    rig.ok(Change::FenceResult { token, permit, outcomes: vec![OFF] });
+    assert_eq!(rig.state.host(&host(2)).unwrap().state, HostState::Fenced { token });
+    assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)), "it may run there");
+    rig.report(2, 12, &[]);
     rig.ok(plan(token, 2, to(1, 1)));
 }
 

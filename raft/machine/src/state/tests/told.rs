@@ -2,6 +2,7 @@
 
 use super::recovery::{plan, to};
 use super::rig::{OFF, Rig, boot, host, instance};
+use crate::state::waits_for_lists;
 use crate::{AgentReport, Change, HostId, HostState, InstanceState, LogIndex, Rejected, Token, Verdict};
 
 fn as_of(at: LogIndex, boot_number: u8, running: &[u8]) -> AgentReport {
@@ -29,7 +30,7 @@ fn moved_on() -> (Rig, LogIndex, LogIndex) {
     let mut rig = Rig::green();
     let before = LogIndex(rig.index);
     report(&mut rig, 3, as_of(before, 3, &[2, 3]));
-    report(&mut rig, 1, as_of(before, 1, &[1, 2]));
+    list_now(&mut rig, 1, 1, &[1, 2]);
     report(&mut rig, 2, as_of(before, 2, &[]));
     let given = LogIndex(rig.index);
     assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
@@ -105,6 +106,105 @@ fn what_a_list_showed_that_was_on_its_way_meanwhile_may_have_died_there() {
     assert!(rig.state.tells_of_a_death(&host(1), &as_of(proven, 1, &[1])));
     report(&mut rig, 1, as_of(proven, 1, &[1]));
     rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn a_host_that_is_heard_again_lists_anew_before_anything_is_settled_with_it() {
+    let mut rig = Rig::green();
+    rig.lose(2);
+    let before = LogIndex(rig.index);
+    report(&mut rig, 3, as_of(before, 3, &[2, 3]));
+    rig.vote_all(2, Verdict::Alive { boot: boot(2) });
+    let heard = rig.state.host(&host(2)).unwrap().agent.as_ref().unwrap().heard_again_at;
+    assert!(heard > before);
+    assert_eq!(rig.state.unlisted(), [(host(2), heard)].into());
+    assert!(!rig.state.is_told_anew(&host(2), &as_of(before, 2, &[])));
+    assert!(rig.state.is_told_anew(&host(2), &as_of(heard, 2, &[])));
+    let old = AgentReport { memory_mib: 2048, ..as_of(before, 2, &[]) };
+    report(&mut rig, 2, old);
+    assert_eq!(owner(&rig, 2).0, host(2), "its list is from before it was heard again");
+    report(&mut rig, 2, as_of(heard, 2, &[]));
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+    assert_eq!(rig.state.unlisted(), [].into());
+}
+
+#[test]
+fn of_several_hosts_that_listed_it_the_last_one_has_it() {
+    let mut rig = Rig::green();
+    let before = LogIndex(rig.index);
+    report(&mut rig, 1, as_of(before, 1, &[1, 2]));
+    let first = LogIndex(rig.index);
+    report(&mut rig, 3, as_of(first, 3, &[2, 3]));
+    report(&mut rig, 2, as_of(before, 2, &[]));
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+}
+
+#[test]
+fn where_nobody_knows_who_listed_it_last_each_is_asked() {
+    let mut rig = Rig::green();
+    let before = LogIndex(rig.index);
+    report(&mut rig, 1, as_of(before, 1, &[1, 2]));
+    let first = LogIndex(rig.index);
+    report(&mut rig, 3, as_of(before, 3, &[2, 3]));
+    let second = LogIndex(rig.index);
+    report(&mut rig, 2, as_of(before, 2, &[]));
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
+    assert_eq!(rig.state.unlisted(), [(host(1), second), (host(3), first)].into());
+    assert!(rig.state.is_told_anew(&host(3), &as_of(first, 3, &[2, 3])));
+    report(&mut rig, 3, as_of(first, 3, &[2, 3]));
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+    assert_eq!(rig.state.unlisted().get(&host(3)), None);
+}
+
+#[test]
+fn a_host_that_died_since_it_listed_it_may_have_had_it_last() {
+    let mut rig = Rig::green();
+    let before = LogIndex(rig.index);
+    report(&mut rig, 1, as_of(before, 1, &[1, 2]));
+    report(&mut rig, 3, as_of(before, 3, &[2, 3]));
+    let token = rig.fence(3);
+    let proven = LogIndex(rig.index);
+    report(&mut rig, 2, as_of(proven, 2, &[]));
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "host 1 listed it earlier");
+    assert_eq!(rig.state.unlisted().get(&host(1)), Some(&proven));
+    assert!(waits_for_lists(&rig.state).eq([(&host(3), &host(1))]), "host 2 has told");
+    report(&mut rig, 1, as_of(proven, 1, &[1]));
+    assert!(waits_for_lists(&rig.state).eq([(&host(3), &host(2))]));
+    report(&mut rig, 2, as_of(proven, 2, &[]));
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn what_a_migration_brings_or_a_third_host_has_seen_crash_settles_no_death() {
+    for state in [InstanceState::Moving, InstanceState::Crashed, InstanceState::Running] {
+        let mut rig = Rig::green();
+        list_now(&mut rig, 3, 3, &[2, 3]);
+        let token = rig.fence(3);
+        let mut list = as_of(LogIndex(rig.index), 1, &[1, 2]);
+        list.instances[1].state = state;
+        let lives = state == InstanceState::Running;
+        assert_eq!(rig.state.tells_of_a_death(&host(1), &list), lives, "{state:?}");
+        report(&mut rig, 1, list);
+        list_now(&mut rig, 1, 1, &[1]);
+        list_now(&mut rig, 2, 2, &[]);
+        let recovered = rig.apply(plan(token, 2, to(1, 1))).reply.is_ok();
+        assert_eq!(recovered, !lives, "{state:?}");
+    }
+}
+
+#[test]
+fn what_lives_with_an_owner_that_is_not_enrolled_did_not_die_elsewhere() {
+    let mut rig = Rig::green();
+    rig.join(4);
+    list_now(&mut rig, 4, 4, &[4]);
+    list_now(&mut rig, 3, 3, &[3, 4]);
+    let token = rig.fence(3);
+    assert_eq!(owner(&rig, 4), (host(4), InstanceState::Running));
+    assert_eq!(rig.state.unlisted(), [(host(4), LogIndex(rig.index))].into());
+    list_now(&mut rig, 4, 4, &[4]);
+    assert_eq!(owner(&rig, 4), (host(4), InstanceState::Running));
+    assert_eq!(rig.state.unlisted(), [].into());
+    assert!(matches!(rig.refused(plan(token, 4, to(1, 1))), Rejected::NoAssignment(_)));
 }
 
 #[test]
@@ -191,8 +291,9 @@ fn what_died_while_its_owner_was_not_heard_is_recovered_when_the_owner_lists() {
     let (mut rig, token) = died_while_its_owner_was_away();
     let admitted = LogIndex(rig.index);
     rig.vote_all(2, Verdict::Alive { boot: boot(2) });
-    let proven = rig.state.unlisted()[&host(2)];
+    let proven = rig.state.instance(&instance(2)).unwrap().may_have_died.as_ref().unwrap().proven_at;
     assert!(proven < admitted);
+    assert!(rig.state.unlisted()[&host(2)] > admitted, "it is asked for what is there now");
     let list = |at| as_of(at, 2, &[]);
     report(&mut rig, 2, list(LogIndex(proven.0 - 1)));
     assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "it may have been moved back since");
@@ -200,6 +301,7 @@ fn what_died_while_its_owner_was_not_heard_is_recovered_when_the_owner_lists() {
     report(&mut rig, 2, list(proven));
     assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
     rig.ok(plan(token, 2, to(1, 1)));
+    list_now(&mut rig, 2, 2, &[]);
     assert_eq!(rig.state.unlisted(), [].into());
 }
 
