@@ -150,10 +150,31 @@ fn where_nobody_knows_who_listed_it_last_each_is_asked() {
     report(&mut rig, 2, as_of(before, 2, &[]));
     assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
     assert_eq!(rig.state.unlisted(), [(host(1), second), (host(3), first)].into());
+    rig.lose(1);
+    assert_eq!(rig.state.unlisted(), [(host(3), first)].into(), "who is lost is not asked");
     assert!(rig.state.is_told_anew(&host(3), &as_of(first, 3, &[2, 3])));
     report(&mut rig, 3, as_of(first, 3, &[2, 3]));
     assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
     assert_eq!(rig.state.unlisted().get(&host(3)), None);
+}
+
+#[test]
+fn what_was_on_its_way_elsewhere_since_a_host_listed_it_is_asked_for_again() {
+    let mut rig = Rig::green();
+    let before = LogIndex(rig.index);
+    report(&mut rig, 2, as_of(before, 2, &[]));
+    report(&mut rig, 1, as_of(LogIndex(1), 1, &[1, 2]));
+    assert_eq!(owner(&rig, 2).0, host(2), "the list is from before it was given to its owner");
+    let mut coming = as_of(LogIndex(rig.index), 3, &[2, 3]);
+    coming.instances[0].state = InstanceState::Moving;
+    report(&mut rig, 3, coming);
+    let listed = LogIndex(rig.index);
+    assert_eq!(rig.state.unlisted().get(&host(3)), None, "nobody has listed it since");
+    report(&mut rig, 1, as_of(before, 1, &[1, 2]));
+    assert_eq!(owner(&rig, 2).0, host(2), "it may have gone from there to host 3");
+    assert_eq!(rig.state.unlisted().get(&host(1)), Some(&listed));
+    report(&mut rig, 1, as_of(listed, 1, &[1, 2]));
+    assert_eq!(owner(&rig, 2).0, host(1));
 }
 
 #[test]
@@ -303,6 +324,20 @@ fn what_died_while_its_owner_was_not_heard_is_recovered_when_the_owner_lists() {
     rig.ok(plan(token, 2, to(1, 1)));
     list_now(&mut rig, 2, 2, &[]);
     assert_eq!(rig.state.unlisted(), [].into());
+}
+
+#[test]
+fn what_died_since_another_host_listed_it_is_not_given_to_that_one() {
+    let (mut rig, token) = died_while_its_owner_was_away();
+    let proven = rig.state.instance(&instance(2)).unwrap().may_have_died.as_ref().unwrap().proven_at;
+    report(&mut rig, 1, as_of(LogIndex(proven.0 - 1), 1, &[1, 2, 3]));
+    rig.vote_all(2, Verdict::Alive { boot: boot(2) });
+    list_now(&mut rig, 2, 2, &[]);
+    assert_eq!(owner(&rig, 2).0, host(2), "host 1 may have had it before");
+    assert_eq!(rig.state.unlisted().get(&host(1)), Some(&proven));
+    report(&mut rig, 1, as_of(proven, 1, &[1, 3]));
+    list_now(&mut rig, 2, 2, &[]);
+    rig.ok(plan(token, 2, to(1, 1)));
 }
 
 #[test]
