@@ -214,6 +214,21 @@ fn what_a_migration_brings_or_a_third_host_has_seen_crash_settles_no_death() {
 }
 
 #[test]
+fn what_its_owner_has_seen_crash_did_not_die_elsewhere_and_a_lost_host_settles_nothing() {
+    let mut rig = Rig::green();
+    list_now(&mut rig, 3, 3, &[2, 3]);
+    let token = rig.fence(3);
+    rig.lose(1);
+    assert!(!rig.state.tells_of_a_death(&host(1), &as_of(LogIndex(rig.index), 1, &[1, 2])));
+    let mut list = as_of(LogIndex(rig.index), 2, &[2]);
+    list.instances[0].state = InstanceState::Crashed;
+    assert!(rig.state.tells_of_a_death(&host(2), &list));
+    report(&mut rig, 2, list);
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Crashed));
+    assert_eq!(rig.refused(plan(token, 2, to(2, 2))), Rejected::NoAssignment(instance(2)));
+}
+
+#[test]
 fn what_lives_with_an_owner_that_is_not_enrolled_did_not_die_elsewhere() {
     let mut rig = Rig::green();
     rig.join(4);
