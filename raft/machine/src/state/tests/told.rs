@@ -92,6 +92,25 @@ fn what_the_log_had_given_away_since_a_host_listed_it_did_not_die_there() {
 }
 
 #[test]
+fn what_the_log_gave_away_after_a_boot_was_over_did_not_die_with_it_whatever_the_next_one_lists() {
+    for running in [&[][..], &[2]] {
+        let mut rig = Rig::green();
+        list_now(&mut rig, 3, 3, &[2, 3]);
+        list_now(&mut rig, 3, 13, &[]);
+        list_now(&mut rig, 1, 1, &[1, 2]);
+        list_now(&mut rig, 2, 2, &[]);
+        assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+        let list = as_of(LogIndex(rig.index), 13, running);
+        report(&mut rig, 3, AgentReport { memory_mib: 2048, ..list });
+        let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+        rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+        let token = Token(LogIndex(rig.index));
+        rig.ok(Change::FenceNewBoot { token, boot: boot(13) });
+        assert_eq!(waits_for_lists(&rig.state).count(), 0, "{running:?}");
+    }
+}
+
+#[test]
 fn what_a_list_showed_that_was_on_its_way_meanwhile_may_have_died_there() {
     let (mut rig, given, before) = moved_on();
     let mut late = as_of(before, 3, &[2, 3]);
