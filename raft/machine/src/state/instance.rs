@@ -181,8 +181,9 @@ pub(super) fn inventory(
     events
 }
 
-/// Settles what was moved while one of its two hosts was away, now that this one is admitted or heard again: what it owned and
-/// does not run goes to the admitted host that runs it, and it gets what it runs and its owner has let go.
+/// Settles what was moved while one of its two hosts was away, now that this one is admitted, or has listed since it was heard
+/// again: what it owned and does not run goes to the admitted host that runs it, and it gets what it runs and its owner has
+/// let go.
 pub(super) fn settle(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
     let may_be = |row: &&Instance| row.owner == *host || state.lists(host, row.id);
     let target = |row: &Instance| {

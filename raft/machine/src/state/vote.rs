@@ -116,6 +116,7 @@ pub(super) fn recount(state: &mut State, at: LogIndex, name: &HostId) -> Vec<Eve
     }
     let mut events = vec![event];
     if matches!(next, HostState::Up { .. }) {
+        // With a list that says how old it is nothing is settled yet: the next one does. A log of old is applied as it was.
         events.extend(instance::settle(state, at, name));
     }
     events
