@@ -102,6 +102,7 @@ fn what_agents_say_and_hear_is_read_back_unchanged() {
         moving: BTreeSet::from([INSTANCE]),
         brought: BTreeSet::from([INSTANCE]),
         ran_before: BTreeSet::from([INSTANCE]),
+        came_before: BTreeSet::from([INSTANCE]),
         cannot_refuse: true,
         listed: quorumfence_machine::Millis(9),
         as_of: Some(TOKEN.0),

@@ -139,7 +139,9 @@ fn react(host: HostNumber, agent: &mut Agent, happening: Happening) -> Reaction 
 fn definite(answer: &AgentAnswer) -> Option<Answer> {
     let runs = match answer.outcome {
         Outcome::Observed(InstanceState::Running) => true,
-        Outcome::Observed(InstanceState::Stopped | InstanceState::Crashed | InstanceState::Moving)
+        Outcome::Observed(
+            InstanceState::Stopped | InstanceState::Crashed | InstanceState::Moving | InstanceState::Migrated,
+        )
         | Outcome::Refused(_) => false,
         Outcome::Unknown(_) => return None,
     };

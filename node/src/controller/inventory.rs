@@ -62,7 +62,7 @@ pub(crate) fn contradict(known: Option<SystemUuid>, reported: Option<SystemUuid>
 }
 
 fn row_differs(state: &State, host: &Host, report: &AgentReport, row: &InstanceReport, may_own: bool) -> bool {
-    let Some(known) = state.instance(&row.id) else { return may_own };
+    let Some(known) = state.instance(&row.id) else { return may_own && row.state != InstanceState::Migrated };
     let is_running = row.state == InstanceState::Running;
     if known.assignment().is_some_and(|to| to.host == host.id && to.boot == report.boot) {
         return is_running && known.is_told_by(report.as_of);
@@ -86,7 +86,7 @@ fn agrees(known: &Instance, row: &InstanceReport) -> bool {
         && known.ha_enabled == row.ha_enabled
         && known.priority == row.priority
         && known.memory_mib == row.memory_mib
-        && known.state == row.state.of_owner()
+        && known.state == known.state_after(row.state)
         && known.definition == row.definition
 }
 
@@ -94,7 +94,7 @@ fn some_are_missing(state: &State, id: &HostId, running: &BTreeSet<InstanceId>, 
     let mut reported: Option<BTreeSet<InstanceId>> = None;
     state
         .instances()
-        .filter(|row| row.owner == *id && row.recovery.is_none() && row.state != InstanceState::Stopped)
+        .filter(|row| row.owner == *id && row.recovery.is_none() && row.state.dies_with_its_owner())
         .filter(|row| row.could_be_missing(running, report))
         .any(|row| {
             let reported = reported.get_or_insert_with(|| report.instances.iter().map(|row| row.id).collect());

@@ -109,7 +109,7 @@ impl From<AgentFacts> for pb::AgentFacts {
         let AgentFacts {
             boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed, as_of, list_at, earlier, ..
         } = facts;
-        let AgentFacts { running, moving, brought, ran_before, heard_again_at, .. } = facts;
+        let AgentFacts { running, moving, brought, ran_before, came_before, heard_again_at, .. } = facts;
         let ids = |set: BTreeSet<InstanceId>| set.into_iter().map(|id| id.0.into()).collect();
         Self {
             boot: boot.0.into(),
@@ -120,6 +120,7 @@ impl From<AgentFacts> for pb::AgentFacts {
             moving: ids(moving),
             brought: ids(brought),
             ran_before: ids(ran_before),
+            came_before: ids(came_before),
             cannot_refuse,
             listed_ms: listed.0,
             as_of: as_of.map(|at| at.0),
@@ -134,7 +135,8 @@ impl TryFrom<pb::AgentFacts> for AgentFacts {
     type Error = Error;
     fn try_from(message: pb::AgentFacts) -> Result<Self, Error> {
         let pb::AgentFacts { boot, boot_at, system_uuid, memory_mib, cannot_refuse, listed_ms, earlier, .. } = message;
-        let pb::AgentFacts { running, moving, brought, ran_before, as_of, list_at, heard_again_at, .. } = message;
+        let pb::AgentFacts { running, moving, brought, ran_before, came_before, .. } = message;
+        let pb::AgentFacts { as_of, list_at, heard_again_at, .. } = message;
         let ids = |list: Vec<Vec<u8>>, field| {
             let ids = each(list, field, |id| Ok(InstanceId(uuid(id, "")?)))?;
             Ok::<_, Error>(BTreeSet::from_iter(sorted(ids, field)?))
@@ -148,6 +150,7 @@ impl TryFrom<pb::AgentFacts> for AgentFacts {
             moving: ids(moving, "moving")?,
             brought: ids(brought, "brought")?,
             ran_before: ids(ran_before, "ran_before")?,
+            came_before: ids(came_before, "came_before")?,
             cannot_refuse,
             listed: Millis(listed_ms),
             as_of: as_of.map(LogIndex),

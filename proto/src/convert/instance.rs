@@ -146,15 +146,16 @@ impl TryFrom<pb::recovery_stage::Assignment> for Assignment {
 
 impl From<Death> for pb::Death {
     fn from(death: Death) -> Self {
-        let Death { host, fence, proven_at } = death;
-        Self { host: host.into(), fence: fence.0.0, proven_at: proven_at.0 }
+        let Death { host, fence, proven_at, on_its_way } = death;
+        Self { host: host.into(), fence: fence.0.0, proven_at: proven_at.0, on_its_way }
     }
 }
 
 impl TryFrom<pb::Death> for Death {
     type Error = Error;
     fn try_from(message: pb::Death) -> Result<Self, Error> {
-        let pb::Death { host, fence, proven_at } = message;
-        Ok(Self { host: name(host, "host")?, fence: Token(LogIndex(fence)), proven_at: LogIndex(proven_at) })
+        let pb::Death { host, fence, proven_at, on_its_way } = message;
+        let (fence, proven_at) = (Token(LogIndex(fence)), LogIndex(proven_at));
+        Ok(Self { host: name(host, "host")?, fence, proven_at, on_its_way })
     }
 }

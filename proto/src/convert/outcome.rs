@@ -20,7 +20,7 @@ plain_enum!(Refusal {
 });
 plain_enum!(Doubt { Timeout, Unreachable, Busy, Garbled, Ambiguous, Internal });
 plain_enum!(Power { On, Off });
-plain_enum!(InstanceState { Running, Stopped, Crashed, Moving });
+plain_enum!(InstanceState { Running, Stopped, Crashed, Moving, Migrated });
 
 /// Converts one kind of outcome both ways; the observed value's own conversion is given for each way.
 macro_rules! outcome {

@@ -41,6 +41,8 @@ pub(crate) fn changes() -> Vec<(String, Change)> {
     changes.push(Change::RecoveryResult { instance: INSTANCE, token: TOKEN, outcome: moving });
     let reason = "the rack is dark".into();
     changes.push(Change::HostConfirmDead { host: host(), reason, boot: Some(OTHER_BOOT) });
+    let migrated = Outcome::Observed(InstanceState::Migrated);
+    changes.push(Change::RecoveryResult { instance: INSTANCE, token: TOKEN, outcome: migrated });
     named(changes, change_name)
 }
 

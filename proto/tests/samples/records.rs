@@ -105,6 +105,7 @@ fn hosts() -> Vec<Host> {
             moving: BTreeSet::new(),
             brought: BTreeSet::new(),
             ran_before: BTreeSet::new(),
+            came_before: BTreeSet::new(),
             cannot_refuse: false,
             listed: Millis(0),
             as_of: None,
@@ -155,9 +156,14 @@ fn hosts() -> Vec<Host> {
         ..full.clone()
     };
     let bare = states.into_iter().map(|state| Host { state, ..bare.clone() });
+    std::iter::once(full).chain(bare).chain(with_moves(rebooted)).collect()
+}
+
+fn with_moves(rebooted: Host) -> [Host; 4] {
     let moved = moved(&rebooted);
     let told = told(&moved);
-    std::iter::once(full).chain(bare).chain([rebooted, moved, told]).collect()
+    let came = came(&told);
+    [rebooted, moved, told, came]
 }
 
 fn moved(rebooted: &Host) -> Host {
@@ -179,6 +185,11 @@ fn told(moved: &Host) -> Host {
         ..facts
     });
     Host { agent, ..moved.clone() }
+}
+
+fn came(told: &Host) -> Host {
+    let agent = told.agent.clone().map(|facts| AgentFacts { came_before: BTreeSet::from([INSTANCE]), ..facts });
+    Host { agent, ..told.clone() }
 }
 
 fn instances() -> Vec<Instance> {
@@ -215,9 +226,10 @@ fn instances() -> Vec<Instance> {
     let not_before = ClusterTime(95_000);
     let recoveries = stages.into_iter().map(|stage| Some(Recovery { fence: TOKEN, stage, refusals: 2, not_before }));
     let started = Instance { started_at: Some(LogIndex(41)), ..instance(None) };
-    let death = Death { host: other_host(), fence: TOKEN, proven_at: LogIndex(4720) };
-    let dead = Instance { may_have_died: Some(death), ..instance(None) };
-    std::iter::once(None).chain(recoveries).map(instance).chain([started, dead]).collect()
+    let death = |on_its_way| Death { host: other_host(), fence: TOKEN, proven_at: LogIndex(4720), on_its_way };
+    let dead = Instance { may_have_died: Some(death(false)), ..instance(None) };
+    let migrated = Instance { may_have_died: Some(death(true)), state: InstanceState::Migrated, ..instance(None) };
+    std::iter::once(None).chain(recoveries).map(instance).chain([started, dead, migrated]).collect()
 }
 
 /// Every proof.

@@ -80,6 +80,8 @@ pub enum InstanceState {
     Crashed,
     /// A live migration brings it or takes it away. It may vanish before it ever runs here, or go on here.
     Moving,
+    /// A live migration took it away: it has not ended, and runs elsewhere.
+    Migrated,
 }
 
 impl InstanceState {
@@ -87,7 +89,16 @@ impl InstanceState {
     pub fn is_here(self) -> bool {
         match self {
             Self::Running | Self::Moving => true,
-            Self::Stopped | Self::Crashed => false,
+            Self::Stopped | Self::Crashed | Self::Migrated => false,
+        }
+    }
+
+    /// Returns whether an instance in this state is lost with its owner. One that ended is to stay so, and one that a live
+    /// migration took away is elsewhere.
+    pub fn dies_with_its_owner(self) -> bool {
+        match self {
+            Self::Running | Self::Moving | Self::Crashed => true,
+            Self::Stopped | Self::Migrated => false,
         }
     }
 
@@ -95,7 +106,7 @@ impl InstanceState {
     pub fn of_owner(self) -> Self {
         match self {
             Self::Moving => Self::Running,
-            Self::Running | Self::Stopped | Self::Crashed => self,
+            Self::Running | Self::Stopped | Self::Crashed | Self::Migrated => self,
         }
     }
 }

@@ -80,6 +80,7 @@ pub(in super::super) fn state(state: InstanceState) -> &'static str {
         InstanceState::Stopped => "stopped",
         InstanceState::Crashed => "crashed",
         InstanceState::Moving => "moving",
+        InstanceState::Migrated => "migrated",
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{BootId, Destination, Host, HostId, Instance, InstanceState, Parking, RecoveryMethod, SegmentId, State};
+use crate::{BootId, Destination, Host, HostId, Instance, Parking, RecoveryMethod, SegmentId, State};
 
 /// The healthy hosts of one segment with what is free on them, as planned so far.
 pub(super) struct Room {
@@ -30,7 +30,7 @@ impl Room {
         for instance in state.instances() {
             let Some((holder, _, _)) = instance.holder() else { continue };
             let Some(free) = hosts.get_mut(holder) else { continue };
-            if instance.state != InstanceState::Stopped {
+            if instance.state.dies_with_its_owner() {
                 free.memory_mib = free.memory_mib.saturating_sub(instance.memory_mib);
             }
             free.starting += u32::from(instance.assignment().is_some());

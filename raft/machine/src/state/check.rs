@@ -87,7 +87,7 @@ fn check_instances(state: &State, flaws: &mut Vec<Flaw>) {
         };
         let Some(recovery) = &row.recovery else {
             let fenced = matches!(owner.state, HostState::Fenced { .. });
-            if fenced && row.ha_enabled && row.state != crate::InstanceState::Stopped {
+            if fenced && row.ha_enabled && row.state.dies_with_its_owner() {
                 flaws.push(Flaw::Forgotten { instance: row.id, host: row.owner.clone() });
             }
             continue;

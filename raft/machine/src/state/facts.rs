@@ -28,6 +28,8 @@ pub struct AgentFacts {
     pub brought: BTreeSet<InstanceId>,
     /// What the boots that were followed by another ran when they were heard last, from the admitted one on.
     pub ran_before: BTreeSet<InstanceId>,
+    /// What a live migration was bringing to those boots then, and was not seen to run there.
+    pub came_before: BTreeSet<InstanceId>,
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     pub cannot_refuse: bool,
     /// When it listed what runs there, on the host's own clock.
@@ -58,6 +60,7 @@ impl AgentFacts {
             running,
             moving,
             ran_before: BTreeSet::new(),
+            came_before: BTreeSet::new(),
             cannot_refuse: report.cannot_refuse,
             listed: report.listed,
             as_of: report.as_of,
@@ -66,18 +69,18 @@ impl AgentFacts {
             earlier: Vec::new(),
         };
         let Some(before) = before else { return facts };
-        let ran_before = before.ran(before.boot);
+        let (ran_before, came_before) = (before.ran(before.boot), before.came(before.boot));
         facts.system_uuid = facts.system_uuid.or(before.system_uuid);
         facts.earlier = before.earlier;
         if before.boot == report.boot {
             facts.boot_at = before.boot_at;
             facts.brought.extend(before.brought.intersection(&facts.running));
-            facts.ran_before = before.ran_before;
+            (facts.ran_before, facts.came_before) = (before.ran_before, before.came_before);
             facts.heard_again_at = before.heard_again_at;
         } else {
             facts.earlier.push(before.boot);
             facts.earlier.drain(..facts.earlier.len().saturating_sub(EARLIER_BOOTS_MAX));
-            facts.ran_before = ran_before;
+            (facts.ran_before, facts.came_before) = (ran_before, came_before);
         }
         facts
     }
@@ -112,12 +115,28 @@ impl AgentFacts {
         }
     }
 
-    /// Forgets that a boot of this host, or one before it, ran an instance.
+    /// Returns what a live migration was bringing to such a boot or those before it, and was not seen to run there. It may have
+    /// arrived since.
+    pub(super) fn came(&self, boot: BootId) -> BTreeSet<InstanceId> {
+        let moving = (self.boot == boot).then_some(&self.moving).into_iter().flatten();
+        let before = (self.boot == boot || self.earlier.contains(&boot)).then_some(&self.came_before);
+        let ran = self.ran(boot);
+        moving.chain(before.into_iter().flatten()).filter(|id| !ran.contains(id)).copied().collect()
+    }
+
+    /// Keeps of the earlier boots only these instances.
+    pub(super) fn keep_of_earlier_boots(&mut self, is_kept: impl Fn(&InstanceId) -> bool) {
+        self.ran_before.retain(&is_kept);
+        self.came_before.retain(&is_kept);
+    }
+
+    /// Forgets that a boot of this host, or one before it, had an instance.
     pub(super) fn forget(&mut self, boot: BootId, instance: &InstanceId) {
         if self.boot == boot {
             self.running.remove(instance);
+            self.moving.remove(instance);
         }
-        self.ran_before.remove(instance);
+        self.keep_of_earlier_boots(|id| id != instance);
     }
 
     /// Forgets what is over with every boot that reported.

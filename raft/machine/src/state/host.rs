@@ -228,7 +228,8 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
     if let Some(before) = before.as_ref().filter(|before| before.boot != report.boot) {
         // What the log gave to another host since was not there any more when the boot ended.
         let is_left = |id: &InstanceId| state.instances.get(id).is_some_and(|row| row.token.0 > before.list_at);
-        facts.ran_before.retain(|id| before.ran_before.contains(id) || !is_left(id));
+        let is_of_earlier = |id: &InstanceId| before.ran_before.contains(id) || before.came_before.contains(id);
+        facts.keep_of_earlier_boots(|id| is_of_earlier(id) || !is_left(id));
     }
     host.agent = Some(facts);
     if let Some(boot) = host.up_boot()
@@ -309,7 +310,7 @@ pub(super) fn admit(state: &mut State, at: LogIndex, name: &HostId, boot: BootId
     // What was said about an earlier boot says nothing about this one.
     host.votes.retain(|_, vote| vote.verdict == Verdict::Alive { boot });
     if let Some(facts) = &mut host.agent {
-        facts.ran_before.clear();
+        facts.keep_of_earlier_boots(|_| false);
     }
     recovery::end_where_evacuation_is_off(state, at, name);
     let mut events = vec![Event::HostAdmitted { host: name.clone(), boot }];

@@ -50,6 +50,8 @@ pub struct Death {
     pub fence: Token,
     /// The entry that proved it.
     pub proven_at: LogIndex,
+    /// Whether a live migration was still bringing it, as that host listed it last.
+    pub on_its_way: bool,
 }
 
 /// One instance's recovery from a fenced host.
@@ -126,6 +128,19 @@ impl Instance {
     pub fn is_told_by(&self, as_of: Option<LogIndex>) -> bool {
         let given = self.assignment().map_or(self.token, |assignment| assignment.token);
         as_of.is_none_or(|as_of| given.0 <= as_of)
+    }
+
+    /// Returns its state after a report of its owner. What a migration took away has not ended, although what it left behind
+    /// is shut off.
+    pub fn state_after(&self, reported: InstanceState) -> InstanceState {
+        match reported {
+            InstanceState::Stopped if self.state == InstanceState::Migrated => InstanceState::Migrated,
+            InstanceState::Running
+            | InstanceState::Stopped
+            | InstanceState::Crashed
+            | InstanceState::Moving
+            | InstanceState::Migrated => reported.of_owner(),
+        }
     }
 
     /// Takes a new owner.
@@ -244,7 +259,9 @@ fn one(
     standing: Standing,
 ) -> Vec<Event> {
     let Some(known) = state.instances.get(&row.id) else {
-        return if standing.may_own { register(state, at, host, row) } else { Vec::new() };
+        // What has left is for the host that has it to register.
+        let is_new = standing.may_own && row.state != InstanceState::Migrated;
+        return if is_new { register(state, at, host, row) } else { Vec::new() };
     };
     let assigned_here = known
         .assignment()
@@ -328,7 +345,7 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.priority = row.priority;
     instance.memory_mib = row.memory_mib;
     instance.definition.clone_from(&row.definition);
-    instance.state = row.state.of_owner();
+    instance.state = instance.state_after(row.state);
 }
 
 /// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host
@@ -339,7 +356,7 @@ fn end_missing(state: &mut State, host: &HostId, report: &AgentReport, running_b
     let missing: Vec<InstanceId> = state
         .instances
         .values()
-        .filter(|row| row.owner == *host && row.recovery.is_none() && row.state != InstanceState::Stopped)
+        .filter(|row| row.owner == *host && row.recovery.is_none() && row.state.dies_with_its_owner())
         .filter(|row| row.could_be_missing(running_before, report))
         .filter(|row| !reported.contains(&row.id))
         .map(|row| row.id)

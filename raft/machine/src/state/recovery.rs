@@ -25,7 +25,7 @@ pub(super) fn open(state: &mut State, at: LogIndex, host: &HostId, token: Token)
         .filter(|row| {
             let assigned_here = row.assignment().is_some_and(|assignment| assignment.host == *host);
             let ran_here =
-                row.owner == *host && row.recovery.is_none() && row.ha_enabled && row.state != InstanceState::Stopped;
+                row.owner == *host && row.recovery.is_none() && row.ha_enabled && row.state.dies_with_its_owner();
             assigned_here || ran_here
         })
         .map(|row| row.id)
@@ -258,7 +258,7 @@ pub(super) fn result(
             refused(state, id, &assignment, Refusal::Hypervisor)
         }
         Outcome::Refused(refusal) => refused(state, id, &assignment, *refusal),
-        Outcome::Observed(InstanceState::Moving) | Outcome::Unknown(_) => Vec::new(),
+        Outcome::Observed(InstanceState::Moving | InstanceState::Migrated) | Outcome::Unknown(_) => Vec::new(),
     };
     Ok((Reply::Done, events))
 }

@@ -7,6 +7,7 @@ mod fence;
 mod flaws;
 mod limits;
 mod lists;
+mod migrated;
 mod moved;
 mod property;
 mod recovery;

@@ -1,7 +1,9 @@
 //! What may have died with a host that did not own it.
 //!
 //! Other hands moved an instance there, and its owner has not said yet that it let it go. A migration that was under way may
-//! also have failed, or gone back. Only the owner's list tells, when it was made after the host was proven dead.
+//! also have failed, or gone back. Only the owner's list tells, when it was made after the host was proven dead. Where the
+//! host had listed the instance as still on its way, the list must say that a migration took it away: it may have ended before
+//! it ever arrived.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,36 +20,45 @@ struct Claim<'a> {
     dead: &'a HostId,
     fence: Token,
     proven_at: LogIndex,
+    /// Whether it was still on its way there, as the host listed it last.
+    on_its_way: bool,
 }
 
-/// Returns the claims that nothing has settled. Of several deaths of one instance the last one counts.
+/// Returns the claims that nothing has settled. Of several deaths of one instance the last one counts, and none of them is about
+/// what was only on its way if another is not.
 fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
     let of_fenced = state.hosts.values().filter_map(|host| dead_boot(state, host));
     let of_fenced = of_fenced.flat_map(move |(host, fence, boot, proven_at)| {
         let facts = host.agent.as_ref();
-        let ran = facts.map(|facts| facts.ran(boot));
+        let ran = facts.into_iter().flat_map(move |facts| facts.ran(boot)).map(|id| (id, false));
+        let came = facts.into_iter().flat_map(move |facts| facts.came(boot)).map(|id| (id, true));
         // What came there after the fence was over with the boot that followed.
         let next = facts.filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
         let over_at = proven_at.max(next.unwrap_or_default());
-        let rows = ran.into_iter().flatten().filter_map(move |id| state.instances.get(&id));
+        let rows = ran.chain(came).filter_map(move |(id, on_its_way)| Some((state.instances.get(&id)?, on_its_way)));
         // What the log gave to its owner since was not there any more.
         let listed_at = move |row: &Instance| match facts {
             Some(facts) if facts.boot == boot && facts.running.contains(&row.id) => facts.list_at,
             Some(facts) => facts.boot_at,
             None => LogIndex::default(),
         };
-        let rows = rows.filter(move |row| row.token.0 < proven_at && row.token.0 <= listed_at(row));
-        rows.filter_map(move |row| Claim::of(row, &host.id, fence, over_at))
+        let rows = rows.filter(move |(row, _)| row.token.0 < proven_at && row.token.0 <= listed_at(row));
+        rows.filter_map(move |(row, on_its_way)| Claim::of(row, &host.id, fence, over_at, on_its_way))
     });
     let of_admitted = state.instances.values().filter_map(|row| {
-        let Death { host, fence, proven_at } = row.may_have_died.as_ref()?;
-        Claim::of(row, host, *fence, *proven_at)
+        let Death { host, fence, proven_at, on_its_way } = row.may_have_died.as_ref()?;
+        Claim::of(row, host, *fence, *proven_at, *on_its_way)
     });
     let mut last: BTreeMap<InstanceId, Claim<'_>> = BTreeMap::new();
-    for claim in of_fenced.chain(of_admitted) {
-        if last.get(&claim.id).is_none_or(|other| other.proven_at < claim.proven_at) {
-            last.insert(claim.id, claim);
+    for mut claim in of_fenced.chain(of_admitted) {
+        if let Some(other) = last.get_mut(&claim.id) {
+            claim.on_its_way &= other.on_its_way;
+            other.on_its_way = claim.on_its_way;
+            if claim.proven_at <= other.proven_at {
+                continue;
+            }
         }
+        last.insert(claim.id, claim);
     }
     last.into_values()
 }
@@ -62,9 +73,19 @@ fn dead_boot<'a>(state: &'a State, host: &'a Host) -> Option<(&'a Host, Token, B
 
 impl<'a> Claim<'a> {
     /// Returns the claim while nothing has settled it.
-    fn of(row: &'a Instance, dead: &'a HostId, fence: Token, proven_at: LogIndex) -> Option<Self> {
+    fn of(row: &'a Instance, dead: &'a HostId, fence: Token, proven_at: LogIndex, on_its_way: bool) -> Option<Self> {
         let is_open = row.owner != *dead && row.ha_enabled && row.recovery.is_none();
-        is_open.then_some(Self { id: row.id, owner: &row.owner, dead, fence, proven_at })
+        is_open.then_some(Self { id: row.id, owner: &row.owner, dead, fence, proven_at, on_its_way })
+    }
+
+    /// Returns how it ends, now that its owner has let the instance go and no other host has it.
+    fn ends(&self, is_migrated: bool) -> Ending {
+        let (id, dead, fence) = (self.id, self.dead.clone(), self.fence);
+        if self.on_its_way && !is_migrated {
+            Ending::Ended { id, dead, fence }
+        } else {
+            Ending::Died { id, dead, fence }
+        }
     }
 
     /// Returns whether its owner is up, or not enrolled yet, so that its list will tell.
@@ -82,7 +103,10 @@ impl<'a> Claim<'a> {
 /// Keeps what may have died with a host beyond its admission, until the owner of each has told.
 pub(in crate::state) fn remember_deaths(state: &mut State, host: &HostId) {
     let of_host = claims(state).filter(|claim| claim.dead == host);
-    let death = |claim: Claim<'_>| Death { host: host.clone(), fence: claim.fence, proven_at: claim.proven_at };
+    let death = |claim: Claim<'_>| {
+        let Claim { fence, proven_at, on_its_way, .. } = claim;
+        Death { host: host.clone(), fence, proven_at, on_its_way }
+    };
     let deaths: Vec<(InstanceId, Death)> = of_host.map(|claim| (claim.id, death(claim))).collect();
     for (id, death) in deaths {
         let is_later =
@@ -109,6 +133,8 @@ pub(in crate::state) fn settle_deaths(
 enum Ending {
     /// Its owner has it.
     Lives { id: InstanceId, dead: HostId, fence: Token },
+    /// It ended on its way, before it ever ran on the host.
+    Ended { id: InstanceId, dead: HostId, fence: Token },
     /// Another host runs it.
     Moved { id: InstanceId, to: HostId },
     /// It died with the host.
@@ -119,7 +145,9 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
     let mut events = Vec::new();
     for ending in endings {
         match ending {
-            Ending::Lives { id, dead, fence } => forget_death(state, id, &dead, fence),
+            Ending::Lives { id, dead, fence } | Ending::Ended { id, dead, fence } => {
+                forget_death(state, id, &dead, fence)
+            }
             Ending::Moved { id, to } => events.extend(give(state, at, vec![(id, to)])),
             Ending::Died { id, dead, fence } => {
                 events.extend(give(state, at, vec![(id, dead)]));
@@ -146,7 +174,10 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
             Some(InstanceState::Crashed) if claim.owner == host => {
                 return Some((claim, Ending::Lives { id, dead, fence }));
             }
-            Some(InstanceState::Running | InstanceState::Crashed | InstanceState::Stopped) | None => {}
+            Some(
+                InstanceState::Running | InstanceState::Crashed | InstanceState::Stopped | InstanceState::Migrated,
+            )
+            | None => {}
         }
         if claim.owner != host || !is_up {
             return None;
@@ -155,9 +186,18 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
         let runs_on = state.instances.get(&id).and_then(|row| runs_since(state, row)).filter(|other| other.id != *host);
         match runs_on {
             Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
-            None => elsewhere.next().is_none().then_some((claim, Ending::Died { id, dead, fence })),
+            None if elsewhere.next().is_some() => None,
+            None => {
+                let ending = claim.ends(is_migrated(state, id) || listed(id) == Some(InstanceState::Migrated));
+                Some((claim, ending))
+            }
         }
     })
+}
+
+/// Returns whether its owner has said that a live migration took an instance away.
+fn is_migrated(state: &State, id: InstanceId) -> bool {
+    state.instances.get(&id).is_some_and(|row| row.state == InstanceState::Migrated)
 }
 
 fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) {
@@ -190,16 +230,16 @@ pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId)
         owner.is_none_or(|state| matches!(state, HostState::Fenced { .. } | HostState::New))
     };
     let is_elsewhere = |id: InstanceId| may_run_on(state, id).any(|other| other.id != *host);
-    let brought = |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner) && !is_elsewhere(claim.id);
+    let has_come = |claim: &Claim<'_>| !claim.on_its_way || is_migrated(state, claim.id);
+    let brought =
+        |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner) && has_come(claim) && !is_elsewhere(claim.id);
     let brought = claims(state).filter(brought).map(|claim| (claim.id, host.clone())).collect();
     let mut events = give(state, at, brought);
     let is_down = |claim: &Claim<'_>| {
         let row = state.instances.get(&claim.id);
-        claim.owner == host && row.is_some_and(|row| row.state == InstanceState::Stopped)
+        claim.owner == host && row.is_some_and(|row| !row.state.dies_with_its_owner())
     };
-    let untold = claims(state).filter(is_down);
-    let untold =
-        untold.map(|claim| Ending::Died { id: claim.id, dead: claim.dead.clone(), fence: claim.fence }).collect();
+    let untold = claims(state).filter(is_down).map(|claim| claim.ends(is_migrated(state, claim.id))).collect();
     events.extend(end_claims(state, at, untold));
     events
 }
@@ -210,7 +250,7 @@ pub(in crate::state) fn keep_unsettled(state: &mut State, host: &HostId) {
         claims(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
     let row = state.hosts.get_mut(host).filter(|row| matches!(row.state, HostState::Fenced { .. }));
     if let Some(facts) = row.and_then(|row| row.agent.as_mut()) {
-        facts.ran_before.retain(|id| unsettled.contains(id));
+        facts.keep_of_earlier_boots(|id| unsettled.contains(id));
     }
 }
 

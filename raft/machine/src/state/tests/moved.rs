@@ -58,9 +58,11 @@ fn what_was_only_on_its_way_did_not_die_with_the_host_that_it_was_moved_to() {
     let mut rig = Rig::green();
     rig.ok(Change::AgentReport { host: host(3), report: coming(3) });
     rig.fence(3);
-    assert_eq!(rig.state.unlisted(), [].into());
+    let proven = LogIndex(rig.index);
+    assert_eq!(rig.state.unlisted(), [(host(2), proven)].into(), "its owner may say that it went there");
     rig.report(2, 2, &[]);
     assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
+    assert_eq!(rig.state.unlisted(), [].into());
 }
 
 #[test]

@@ -1,0 +1,174 @@
+//! What a live migration took away, and nobody listed as running since.
+
+use super::recovery::{plan, to};
+use super::rig::{Rig, boot, host, instance};
+use crate::state::waits_for_lists;
+use crate::{AgentReport, Change, Event, HostId, HostState, InstanceState, LogIndex, Rejected, Token, Verdict};
+
+fn owner(rig: &Rig, number: u8) -> (HostId, InstanceState) {
+    let row = rig.state.instance(&instance(number)).unwrap();
+    (row.owner.clone(), row.state)
+}
+
+/// Returns a list with instance 2 in this state, besides what runs.
+fn list(boot_number: u8, state: InstanceState, running: &[u8]) -> AgentReport {
+    let mut report = Rig::list(boot_number, &[&[2], running].concat());
+    report.instances[0].state = state;
+    report
+}
+
+fn report(rig: &mut Rig, number: u8, report: AgentReport) {
+    rig.ok(Change::AgentReport { host: host(number), report });
+}
+
+/// Host 3 has listed that instance 2 is coming, and host 2 says what became of it.
+fn left_as(state: InstanceState) -> Rig {
+    let mut rig = Rig::green();
+    report(&mut rig, 3, list(3, InstanceState::Moving, &[3]));
+    report(&mut rig, 2, list(2, state, &[]));
+    rig
+}
+
+/// Admits host 3 again in its second boot.
+fn readmit(rig: &mut Rig) {
+    report(rig, 3, Rig::list(13, &[]));
+    rig.vote_all(3, Verdict::Alive { boot: boot(13) });
+    rig.clock += 60_000;
+    rig.ok(Change::HostAdmit { host: host(3), boot: boot(13) });
+}
+
+#[test]
+fn what_a_migration_took_away_died_with_the_host_that_it_was_coming_to() {
+    for says_so_before in [true, false] {
+        let mut rig = left_as(if says_so_before { InstanceState::Migrated } else { InstanceState::Running });
+        assert_eq!(owner(&rig, 2).0, host(2));
+        let token = rig.fence(3);
+        assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)), "it may have gone back");
+        report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+        assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+        rig.ok(plan(token, 2, to(1, 1)));
+    }
+}
+
+#[test]
+fn what_left_is_not_taken_for_ended_by_what_its_owner_lists_later() {
+    for later in [Rig::list(2, &[]), list(2, InstanceState::Stopped, &[])] {
+        let mut rig = left_as(InstanceState::Migrated);
+        report(&mut rig, 2, later.clone());
+        assert_eq!(owner(&rig, 2), (host(2), InstanceState::Migrated));
+        let token = rig.fence(3);
+        report(&mut rig, 2, later);
+        rig.ok(plan(token, 2, to(1, 1)));
+    }
+    let mut rig = left_as(InstanceState::Migrated);
+    report(&mut rig, 2, Rig::list(2, &[2]));
+    report(&mut rig, 2, Rig::list(2, &[]));
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "it was back, and ended");
+}
+
+#[test]
+fn what_left_is_not_recovered_with_its_owner_but_belongs_to_the_host_that_lists_it() {
+    let mut rig = left_as(InstanceState::Migrated);
+    let token = rig.fence(2);
+    assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)));
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+}
+
+#[test]
+fn what_left_an_owner_that_died_is_recovered_when_its_target_is_proven_dead_too() {
+    for owner_first in [true, false] {
+        let mut rig = left_as(InstanceState::Migrated);
+        let (first, second) = if owner_first { (2, 3) } else { (3, 2) };
+        rig.fence(first);
+        let token = rig.fence(second);
+        let fence =
+            if owner_first { token } else { rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence };
+        rig.ok(plan(fence, 2, to(1, 1)));
+        assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+    }
+}
+
+#[test]
+fn what_ended_on_its_way_stays_so_when_its_owner_and_its_target_die() {
+    for (first, second) in [(2, 3), (3, 2)] {
+        let mut rig = left_as(InstanceState::Stopped);
+        rig.fence(first);
+        let token = rig.fence(second);
+        assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)));
+        assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
+        if second == 2 {
+            assert_eq!(waits_for_lists(&rig.state).count(), 0, "nothing is left to tell");
+        }
+    }
+}
+
+#[test]
+fn what_may_have_gone_with_a_host_is_told_after_that_host_is_back() {
+    for (told, is_recovered) in [(InstanceState::Migrated, true), (InstanceState::Stopped, false)] {
+        let mut rig = left_as(InstanceState::Running);
+        let token = rig.fence(3);
+        rig.ok(plan(token, 3, to(1, 1)));
+        rig.report(1, 1, &[1, 3]);
+        readmit(&mut rig);
+        assert_eq!(rig.state.host(&host(3)).unwrap().state, HostState::Up { boot: boot(13) });
+        let death = rig.state.instance(&instance(2)).unwrap().may_have_died.clone().unwrap();
+        assert!(death.on_its_way);
+        report(&mut rig, 2, list(2, told, &[]));
+        assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery.is_some(), is_recovered);
+        assert_eq!(rig.state.instance(&instance(2)).unwrap().may_have_died, None);
+        if is_recovered {
+            rig.ok(plan(token, 2, to(1, 1)));
+        }
+    }
+}
+
+#[test]
+fn what_went_with_a_boot_that_another_one_followed_is_recovered() {
+    for boots in [&[13][..], &[13, 14]] {
+        let mut rig = left_as(InstanceState::Migrated);
+        for number in boots {
+            report(&mut rig, 3, Rig::list(*number, &[]));
+        }
+        let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+        rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+        let token = Token(LogIndex(rig.index));
+        rig.ok(Change::FenceNewBoot { token, boot: boot(*boots.last().unwrap()) });
+        rig.report(2, 2, &[]);
+        rig.ok(plan(token, 2, to(1, 1)));
+    }
+}
+
+#[test]
+fn what_ran_there_died_there_although_it_was_seen_on_its_way_elsewhere_later() {
+    let mut rig = Rig::green();
+    rig.report(3, 3, &[2, 3]);
+    report(&mut rig, 1, list(1, InstanceState::Moving, &[1]));
+    let first = rig.fence(3);
+    let last = rig.fence(1);
+    rig.report(2, 2, &[]);
+    let fence = rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence;
+    assert_eq!((fence, first < last), (last, true));
+    assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+}
+
+#[test]
+fn what_left_is_registered_by_the_host_that_has_it() {
+    let mut rig = Rig::green();
+    let mut gone = list(2, InstanceState::Migrated, &[2]);
+    gone.instances[0].id = instance(7);
+    report(&mut rig, 2, gone);
+    assert_eq!(rig.state.instance(&instance(7)), None);
+    rig.report(3, 3, &[3, 7]);
+    assert_eq!(owner(&rig, 7), (host(3), InstanceState::Running));
+}
+
+#[test]
+fn what_left_and_arrived_moves_as_before() {
+    let mut rig = left_as(InstanceState::Migrated);
+    rig.report(3, 3, &[2, 3]);
+    let moved = Event::InstanceMoved { instance: instance(2), from: host(2), to: host(3) };
+    assert_eq!(rig.last_event(), moved);
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running), "what its old owner says of it means nothing");
+}
