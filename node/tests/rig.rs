@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use quorumfence_drivers::hypervisor::conformance::{self, Subject};
 use quorumfence_drivers::hypervisor::libvirt::Libvirt;
+use quorumfence_drivers::order::Hypervisor;
 use quorumfence_drivers::secret::Secret;
-use quorumfence_machine::{InstanceId, Power};
+use quorumfence_machine::{InstanceId, InstanceState, Outcome, Power};
 use quorumfence_node::demo::hosts::judge::two_at_once;
 use quorumfence_node::demo::hosts::{GuestSpec, Host, Options, Rig};
 
@@ -180,6 +181,71 @@ async fn libvirt_with_qemu_passes_the_conformance_suite() {
     host.wait_for_libvirt().unwrap();
     let subject = Subject { instance: guest().instance, definition: rig.guest_definition(&guest()) };
     conformance::all(&Libvirt::new(&host.libvirt_uri()), &subject).await;
+}
+
+/// Moves the guest while it runs, as an operator does.
+fn migrate(from: &Host, to: &Host, guest: &GuestSpec) {
+    let target = format!("tcp://{}", to.address());
+    let arguments = ["migrate", "--live", "--unsafe", &guest.name, &to.libvirt_uri(), &target];
+    let output = Command::new("virsh").args(["-c", &from.libvirt_uri()]).args(arguments).output().unwrap();
+    assert!(output.status.success(), "virsh {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+async fn listed(hypervisor: &Libvirt) -> Vec<InstanceState> {
+    match hypervisor.inventory(PATIENCE).await {
+        Outcome::Observed(domains) => domains.into_iter().map(|domain| domain.state).collect(),
+        Outcome::Refused(refusal) => panic!("the inventory was refused: {refusal}"),
+        Outcome::Unknown(doubt) => panic!("the inventory is unknown: {doubt}"),
+    }
+}
+
+/// Waits until a host lists this.
+async fn lists(hypervisor: &Libvirt, states: &[InstanceState]) {
+    let began = Instant::now();
+    while listed(hypervisor).await != states {
+        assert!(began.elapsed() < PATIENCE, "{states:?} was not listed, but {:?}", listed(hypervisor).await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_live_migration_took_away_is_told_from_what_was_shut_down() {
+    let directory = tempfile::tempdir().unwrap();
+    let rig = rig(&directory, 2);
+    let (first, second, guest) = (rig.host(1), rig.host(2), guest());
+    for host in rig.hosts() {
+        host.power_on().unwrap();
+        host.wait_for_libvirt().unwrap();
+    }
+    let (source, target) = (Libvirt::new(&first.libvirt_uri()), Libvirt::new(&second.libvirt_uri()));
+    assert_eq!((listed(&source).await, listed(&target).await), (vec![], vec![]));
+
+    // A transient domain leaves nothing behind.
+    start(&rig, first, &guest);
+    lists(&source, &[InstanceState::Running]).await;
+    migrate(first, second, &guest);
+    lists(&target, &[InstanceState::Running]).await;
+    lists(&source, &[InstanceState::Migrated]).await;
+    assert_eq!(listed(&Libvirt::new(&first.libvirt_uri())).await, [], "who was not there when it left knows nothing");
+    migrate(second, first, &guest);
+    lists(&source, &[InstanceState::Running]).await;
+    lists(&target, &[InstanceState::Migrated]).await;
+    virsh(first, &["destroy", &guest.name]);
+    lists(&source, &[]).await;
+
+    // A persistent one leaves its definition, which says so itself.
+    let file = first.directory().join("start.xml");
+    virsh(first, &["define", file.to_str().unwrap()]);
+    virsh(first, &["start", &guest.name]);
+    lists(&source, &[InstanceState::Running]).await;
+    migrate(first, second, &guest);
+    lists(&source, &[InstanceState::Migrated]).await;
+    assert_eq!(listed(&Libvirt::new(&first.libvirt_uri())).await, [InstanceState::Migrated]);
+    virsh(second, &["destroy", &guest.name]);
+    lists(&target, &[]).await;
+    virsh(first, &["start", &guest.name]);
+    virsh(first, &["destroy", &guest.name]);
+    lists(&source, &[InstanceState::Stopped]).await;
 }
 
 #[test]

@@ -60,7 +60,8 @@ pub struct DeviceAccess {
 /// earlier order to start it is under way there: another host may get it then. Whoever could not connect, log in, or was
 /// not allowed to order MUST answer `Unknown`.
 pub trait Hypervisor: Send + Sync + 'static {
-    /// Lists the instances that the hypervisor knows, with their definitions and tags.
+    /// Lists the instances that the hypervisor knows, with their definitions and tags, and what a live migration took away
+    /// since the driver listed it.
     fn inventory(&self, deadline: Duration) -> impl Future<Output = Outcome<Vec<Domain>>> + Send;
 
     /// Starts an instance from its definition, transient, so that nothing is left behind to start by itself.

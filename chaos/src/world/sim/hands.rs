@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorumfence_drivers::lab::Laboratory;
 use quorumfence_drivers::order::Domain;
-use quorumfence_machine::{ControllerId, HostId, InstanceId, Millis};
+use quorumfence_machine::{ControllerId, HostId, InstanceId, LogIndex, Millis};
 
 use super::Sim;
 use crate::fault::Hands;
@@ -15,16 +15,17 @@ pub(in crate::world) const COPY: Millis = Millis(400);
 /// A move that takes longer is given up.
 pub(in crate::world) const MOVE_MAX: Millis = Millis(10_000);
 
-/// Moves that have begun, and when.
-pub(super) type Moves = BTreeMap<InstanceId, Millis>;
+/// Moves that have begun, when, and how far the log was. What it listed until then is of a move before.
+pub(super) type Moves = BTreeMap<InstanceId, (Millis, LogIndex)>;
 
 impl Sim {
     pub(super) fn lay_hands_on(&mut self, name: &str, hands: &Hands) {
         let Some(domain) = self.domains.get(name).cloned() else { return };
         match hands {
             Hands::Move(to) => {
+                let known = self.newest().map_or(LogIndex::default(), |(_, applied)| applied);
                 self.laboratory().begin_move(domain.instance, to);
-                self.moves.insert(domain.instance, self.laboratory().now());
+                self.moves.insert(domain.instance, (self.laboratory().now(), known));
             }
             Hands::End | Hands::Start(_) | Hands::Migrate(_) => lay_hands(self.laboratory(), &domain, hands),
         }
@@ -34,9 +35,9 @@ impl Sim {
     /// its target: before that, nothing but the source knows of it.
     pub(super) fn tend_moves(&mut self) {
         let now = self.laboratory().now();
-        for (instance, since) in self.moves.clone() {
+        for (instance, (since, known)) in self.moves.clone() {
             let to = self.laboratory().moves_to(instance);
-            let is_listed = to.as_ref().is_some_and(|to| self.is_listed(instance, to));
+            let is_listed = to.as_ref().is_some_and(|to| self.is_listed(instance, to, known));
             if is_listed && since + COPY <= now {
                 self.laboratory().finish_move(instance);
             } else if to.is_some() && now - since > MOVE_MAX {
@@ -48,25 +49,25 @@ impl Sim {
         }
     }
 
-    /// Whether the log says that a move brings an instance to a host, in its present boot.
-    fn is_listed(&self, instance: InstanceId, host: &HostId) -> bool {
+    /// Whether the log has come to say that a move brings an instance to a host, in its present boot.
+    fn is_listed(&self, instance: InstanceId, host: &HostId, known: LogIndex) -> bool {
         let boot = self.laboratory().boot(host);
-        let listed = self.newest().and_then(|id| {
+        let listed = self.newest().and_then(|(id, _)| {
             self.read(id, |state| {
-                state.host(host).is_some_and(|row| {
-                    // An old list may say that it runs there, as it did before it was moved away.
-                    let lists = row.agent.as_ref().is_some_and(|facts| facts.moving.contains(&instance));
-                    lists && boot.is_some() && row.agent.as_ref().map(|facts| facts.boot) == boot
+                let facts = state.host(host).and_then(|row| row.agent.as_ref());
+                facts.is_some_and(|facts| {
+                    let lists = facts.list_at > known && facts.moving.contains(&instance);
+                    lists && Some(facts.boot) == boot
                 })
             })
         });
         listed.unwrap_or(false)
     }
 
-    /// Returns the running controller that has applied most.
-    fn newest(&self) -> Option<ControllerId> {
-        let applied = |id: &ControllerId| self.ether.station(*id).map(|station| *station.replica.applied().borrow());
-        self.ids().into_iter().max_by_key(applied)
+    /// Returns the running controller that has applied most, and how far it is.
+    fn newest(&self) -> Option<(ControllerId, LogIndex)> {
+        let applied = |id| Some((id, *self.ether.station(id)?.replica.applied().borrow()));
+        self.ids().into_iter().filter_map(applied).max_by_key(|(_, applied)| *applied)
     }
 }
 

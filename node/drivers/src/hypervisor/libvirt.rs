@@ -18,15 +18,18 @@ use std::thread;
 use std::time::Duration;
 
 use quorumfence_machine::{Doubt, InstanceId, InstanceState, Outcome};
-use tokio::sync::{Notify, Semaphore, oneshot};
+use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
 use crate::order::{Domain, Hypervisor, StartOrder};
 
 mod calls;
 mod events;
+mod memory;
 mod session;
 
+use events::News;
+use memory::Memory;
 use session::{Call, Link, Session};
 
 /// Most libvirt calls at a time, hung ones included. Four hung calls mean that libvirt is gone: the fifth is `Busy`.
@@ -38,18 +41,20 @@ pub struct Libvirt {
     link: Arc<Link>,
     seats: Arc<Semaphore>,
     starting: Arc<Mutex<BTreeSet<InstanceId>>>,
-    change: Arc<Notify>,
+    news: Arc<News>,
+    memory: Memory,
 }
 
 impl Libvirt {
     /// Returns the hypervisor behind `uri`, such as `qemu:///system`. Connects with the first order.
     pub fn new(uri: &str) -> Self {
-        let change = Arc::new(Notify::new());
+        let news = Arc::<News>::default();
         Self {
-            link: Arc::new(Link::new(uri, Arc::clone(&change))),
+            link: Arc::new(Link::new(uri, Arc::clone(&news))),
             seats: Arc::new(Semaphore::new(CALLS_MAX)),
             starting: Arc::default(),
-            change,
+            news,
+            memory: Memory::default(),
         }
     }
 
@@ -95,7 +100,9 @@ impl Libvirt {
 
 impl Hypervisor for Libvirt {
     async fn inventory(&self, deadline: Duration) -> Outcome<Vec<Domain>> {
-        self.call(Call::Read, deadline, calls::inventory).await
+        let listed = self.call(Call::Read, deadline, calls::inventory).await;
+        // What left while the list was made has told so by now, or is told of with the next list.
+        listed.map(|domains| self.memory.with_migrated(domains, &self.news.migrated()))
     }
 
     async fn start(&self, order: StartOrder, deadline: Duration) -> Outcome<InstanceState> {
@@ -117,7 +124,7 @@ impl Hypervisor for Libvirt {
     }
 
     async fn changed(&self) {
-        self.change.notified().await;
+        self.news.change.notified().await;
     }
 }
 

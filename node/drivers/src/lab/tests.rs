@@ -261,10 +261,11 @@ async fn a_late_stop_takes_effect_though_nobody_waits() {
 async fn an_instance_that_is_moved_is_listed_at_its_target_before_it_runs_there() {
     let (laboratory, other) = (laboratory(), "kvm2".parse().unwrap());
     laboratory.add_host(HostId::clone(&other), SystemUuid([2; 16]), BootId([2; 16]));
-    let lists = async || match laboratory.hypervisor(&other).inventory(DEADLINE).await {
-        Outcome::Observed(domains) => domains.len(),
+    let list = async |host: &HostId| match laboratory.hypervisor(host).inventory(DEADLINE).await {
+        Outcome::Observed(domains) => domains.into_iter().map(|domain| domain.state).collect::<Vec<_>>(),
         Outcome::Refused(_) | Outcome::Unknown(_) => unreachable!("the hypervisor works"),
     };
+    let lists = async || list(&other).await.len();
     let started = laboratory.hypervisor(&host()).start(start_order(), DEADLINE).await;
     assert_eq!(started, Outcome::Observed(InstanceState::Running));
 
@@ -278,6 +279,22 @@ async fn an_instance_that_is_moved_is_listed_at_its_target_before_it_runs_there(
     laboratory.begin_move(VM, &other);
     laboratory.finish_move(VM);
     assert_eq!((lists().await, laboratory.runs_on(VM)), (1, vec![other.clone()]));
+    assert_eq!(list(&host()).await, [InstanceState::Migrated]);
+
+    laboratory.begin_move(VM, &host());
+    assert_eq!(list(&host()).await, [InstanceState::Moving]);
+    laboratory.abandon_move(VM);
+    laboratory.begin_move(VM, &host());
+    laboratory.finish_move(VM);
+    let lists_of_both = (list(&host()).await, list(&other).await);
+    assert_eq!(lists_of_both, (vec![InstanceState::Running], vec![InstanceState::Migrated]));
+    laboratory.end_instance(VM);
+    assert_eq!(list(&host()).await, [], "it has ended");
+    let started = laboratory.hypervisor(&other).start(start_order(), DEADLINE).await;
+    assert_eq!(
+        (started, list(&other).await),
+        (Outcome::Observed(InstanceState::Running), vec![InstanceState::Running])
+    );
 
     laboratory.begin_move(VM, &host());
     laboratory.cut_power(&other);

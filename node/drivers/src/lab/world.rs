@@ -48,6 +48,8 @@ struct Machine {
     running: BTreeMap<InstanceId, Domain>,
     /// Copies that live migrations are bringing here. They do not run, and are listed as moving.
     incoming: BTreeMap<InstanceId, Domain>,
+    /// What moves took away, until it is back. libvirt remembers it of a persistent domain, and tells it of the others.
+    departed: BTreeMap<InstanceId, Domain>,
     changes: watch::Sender<u64>,
 }
 
@@ -75,6 +77,7 @@ impl World {
             hypervisor: HypervisorMode::default(),
             running: BTreeMap::new(),
             incoming: BTreeMap::new(),
+            departed: BTreeMap::new(),
             changes: watch::Sender::new(0),
         };
         self.hosts.insert(host, machine);
@@ -226,6 +229,7 @@ impl World {
             ) => None,
         };
         machine.incoming.clear();
+        machine.departed.clear();
         let ended = std::mem::take(&mut machine.running);
         self.note(Happening::PowerOff { host: host.clone(), cause });
         for instance in ended.into_keys() {
@@ -264,6 +268,7 @@ impl World {
         if machine.incoming.contains_key(&instance) {
             return;
         }
+        machine.departed.remove(&instance);
         if machine.running.insert(instance, domain).is_none() {
             machine.changes.send_modify(|changes| *changes += 1);
             self.note(Happening::Started { instance, host: host.clone(), token });
@@ -306,6 +311,9 @@ impl World {
         let domain = self.hosts.get_mut(&to).and_then(|machine| machine.incoming.remove(&instance));
         for from in self.runs_on(instance) {
             self.stop(&from, instance);
+            if let (Some(source), Some(domain)) = (self.hosts.get_mut(&from), &domain) {
+                source.departed.insert(instance, domain.clone());
+            }
         }
         if let Some(domain) = domain {
             self.start(&to, domain, None);
@@ -331,11 +339,15 @@ impl World {
         self.hosts.get(to).is_some_and(|machine| machine.incoming.contains_key(&instance))
     }
 
-    /// Returns what a host lists: what runs there, and what is being moved there.
+    /// Returns what a host lists: what runs there, what is being moved there, and what moves took away.
     pub(super) fn listed(&self, host: &HostId) -> Vec<Domain> {
         let Some(machine) = self.hosts.get(host) else { return Vec::new() };
-        let moving = |domain: &Domain| Domain { state: InstanceState::Moving, ..domain.clone() };
-        machine.running.values().cloned().chain(machine.incoming.values().map(moving)).collect()
+        let in_state = |state| move |domain: &Domain| Domain { state, ..domain.clone() };
+        let is_away = |(id, _): &(&InstanceId, &Domain)| !machine.incoming.contains_key(id);
+        let departed = machine.departed.iter().filter(is_away).map(|(_, domain)| domain);
+        let incoming = machine.incoming.values().map(in_state(InstanceState::Moving));
+        let departed = departed.map(in_state(InstanceState::Migrated));
+        machine.running.values().cloned().chain(incoming).chain(departed).collect()
     }
 
     pub(super) fn runs_on(&self, instance: InstanceId) -> Vec<HostId> {

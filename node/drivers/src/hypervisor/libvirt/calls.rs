@@ -271,6 +271,7 @@ fn state(guest: &Guest) -> Result<InstanceState, Failure> {
         .map(|reason| DomainStateReason::Shutoff(reason.into()))
         .into_iter()
         .any(|failed| reason == failed.into());
+    let migrated = DomainStateReason::Shutoff(DomainShutoffReason::Migrated.into());
     Ok(match state {
         DomainState::Running
         | DomainState::Blocked
@@ -281,6 +282,7 @@ fn state(guest: &Guest) -> Result<InstanceState, Failure> {
             Presence::Settled | Presence::Absent => InstanceState::Running,
         },
         DomainState::Shutoff if failed => InstanceState::Crashed,
+        DomainState::Shutoff if reason == migrated.into() => InstanceState::Migrated,
         DomainState::Shutoff => InstanceState::Stopped,
         DomainState::Crashed => InstanceState::Crashed,
         DomainState::NoState if runs(guest)? => InstanceState::Running,

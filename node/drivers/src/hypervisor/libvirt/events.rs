@@ -1,17 +1,58 @@
-//! libvirt's events, of which this driver wants only the fact: something changed, read the inventory again.
+//! libvirt's events, of which this driver wants two facts: that something changed, so that the inventory is read again, and
+//! which domains a live migration took away, which nothing says later of one that left no definition behind.
 //!
 //! The only unsafe code of the driver: `virt` does not wrap event registration. A callback runs on the event loop's
-//! thread, touches nothing but a [`Notify`], and so can neither block nor panic.
+//! thread, touches nothing but [`News`], whose lock is only ever held for a moment, and so can neither block nor panic.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::{c_char, c_int, c_uchar, c_void};
 use std::ptr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
 
+use quorumfence_machine::InstanceId;
 use tokio::sync::Notify;
 use virt::connect::Connect;
 use virt::error::Error;
 use virt::sys;
+
+/// Most domains that are remembered as migrated, the last ones: of those before it was told long ago.
+const MIGRATED_MAX: usize = 1024;
+
+/// What libvirt's events told.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    /// Something changed.
+    pub(super) change: Notify,
+    migrated: Mutex<VecDeque<InstanceId>>,
+}
+
+impl News {
+    /// Returns the domains that a live migration took away, and that did not come back since.
+    pub(super) fn migrated(&self) -> BTreeSet<InstanceId> {
+        self.lock().iter().copied().collect()
+    }
+
+    /// Takes a lifecycle event (`virDomainEventType`) and its detail.
+    fn lifecycle(&self, instance: InstanceId, event: c_int, detail: c_int) {
+        let is = |number: u32, of: c_int| c_int::try_from(number) == Ok(of);
+        let has_stopped = is(sys::VIR_DOMAIN_EVENT_STOPPED, event);
+        if !has_stopped && !is(sys::VIR_DOMAIN_EVENT_STARTED, event) {
+            return;
+        }
+        let mut migrated = self.lock();
+        migrated.retain(|id| *id != instance);
+        if has_stopped && is(sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED, detail) {
+            let surplus = (migrated.len() + 1).saturating_sub(MIGRATED_MAX);
+            migrated.drain(..surplus);
+            migrated.push_back(instance);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<InstanceId>> {
+        self.migrated.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// Starts libvirt's event loop once per process. It MUST run before the first connection is opened.
 pub(super) fn run_loop() -> Result<(), Error> {
@@ -43,12 +84,12 @@ pub(super) struct Watched {
 }
 
 impl Watched {
-    /// Wakes `change` at every lifecycle event, at every change of metadata, and when the connection ends.
-    pub(super) fn register(connect: Connect, change: &Arc<Notify>) -> Result<Self, Error> {
+    /// Tells `news` of every lifecycle event, and wakes it at every change of metadata and when the connection ends.
+    pub(super) fn register(connect: Connect, news: &Arc<News>) -> Result<Self, Error> {
         let mut watch = Self { connect, callbacks: Vec::new() };
-        watch.add(sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic_lifecycle(), change)?;
-        watch.add(sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic_metadata(), change)?;
-        watch.add_close(change)?;
+        watch.add(sys::VIR_DOMAIN_EVENT_ID_LIFECYCLE, generic_lifecycle(), news)?;
+        watch.add(sys::VIR_DOMAIN_EVENT_ID_METADATA_CHANGE, generic_metadata(), news)?;
+        watch.add_close(news)?;
         Ok(watch)
     }
 
@@ -61,12 +102,12 @@ impl Watched {
         &mut self,
         event: sys::virDomainEventID,
         callback: sys::virConnectDomainEventGenericCallback,
-        change: &Arc<Notify>,
+        news: &Arc<News>,
     ) -> Result<(), Error> {
         let event = c_int::try_from(event).expect("libvirt has fewer than 2^31 kinds of events");
-        let opaque = opaque(change);
+        let opaque = opaque(news);
         // SAFETY: the connection is open and referenced by `self`; a null domain means all domains; `callback` has the
-        // signature that belongs to `event`; `opaque` is an Arc<Notify> that `release` gives back exactly once, when
+        // signature that belongs to `event`; `opaque` is an Arc<News> that `release` gives back exactly once, when
         // libvirt drops the registration.
         let id = unsafe {
             sys::virConnectDomainEventRegisterAny(
@@ -89,8 +130,8 @@ impl Watched {
     }
 
     #[expect(unsafe_code, reason = "virt 0.5 does not wrap virConnectRegisterCloseCallback")]
-    fn add_close(&mut self, change: &Arc<Notify>) -> Result<(), Error> {
-        let opaque = opaque(change);
+    fn add_close(&mut self, news: &Arc<News>) -> Result<(), Error> {
+        let opaque = opaque(news);
         // SAFETY: as in `add`; `on_close` has the signature of a close function.
         let answer = unsafe {
             sys::virConnectRegisterCloseCallback(self.connect.as_ptr(), Some(on_close), opaque, Some(release))
@@ -118,8 +159,8 @@ impl Drop for Watched {
     }
 }
 
-fn opaque(change: &Arc<Notify>) -> *mut c_void {
-    Arc::into_raw(Arc::clone(change)).cast_mut().cast()
+fn opaque(news: &Arc<News>) -> *mut c_void {
+    Arc::into_raw(Arc::clone(news)).cast_mut().cast()
 }
 
 #[expect(unsafe_code, reason = "libvirt takes every callback as a generic one")]
@@ -143,13 +184,21 @@ type GenericCallback = unsafe extern "C" fn(sys::virConnectPtr, sys::virDomainPt
 #[expect(unsafe_code, reason = "called by libvirt")]
 unsafe extern "C" fn on_lifecycle(
     _: sys::virConnectPtr,
-    _: sys::virDomainPtr,
-    _: c_int,
-    _: c_int,
+    domain: sys::virDomainPtr,
+    event: c_int,
+    detail: c_int,
     opaque: *mut c_void,
 ) -> c_int {
-    // SAFETY: `opaque` is the Arc<Notify> of the registration, alive until `release`.
-    unsafe { wake(opaque) };
+    let mut uuid = InstanceId([0; 16]);
+    // SAFETY: libvirt passes a domain that lives as long as the call, and writes VIR_UUID_BUFLEN bytes, which are 16. It
+    // reads them from the domain and asks nobody.
+    let is_known = unsafe { sys::virDomainGetUUID(domain, uuid.0.as_mut_ptr().cast::<c_uchar>()) } == 0;
+    // SAFETY: `opaque` is the Arc<News> of the registration, alive until `release`.
+    let news = unsafe { news(opaque) };
+    if is_known {
+        news.lifecycle(uuid, event, detail);
+    }
+    news.change.notify_one();
     0
 }
 
@@ -161,25 +210,76 @@ unsafe extern "C" fn on_metadata(
     _: *const c_char,
     opaque: *mut c_void,
 ) {
-    // SAFETY: `opaque` is the Arc<Notify> of the registration, alive until `release`.
-    unsafe { wake(opaque) };
+    // SAFETY: `opaque` is the Arc<News> of the registration, alive until `release`.
+    unsafe { news(opaque) }.change.notify_one();
 }
 
 #[expect(unsafe_code, reason = "called by libvirt")]
 unsafe extern "C" fn on_close(_: sys::virConnectPtr, _: c_int, opaque: *mut c_void) {
-    // SAFETY: `opaque` is the Arc<Notify> of the registration, alive until `release`.
-    unsafe { wake(opaque) };
+    // SAFETY: `opaque` is the Arc<News> of the registration, alive until `release`.
+    unsafe { news(opaque) }.change.notify_one();
 }
 
 #[expect(unsafe_code, reason = "reads the pointer that libvirt hands back")]
-unsafe fn wake(opaque: *mut c_void) {
-    // SAFETY: the caller guarantees a live Arc<Notify>; it is borrowed, not consumed.
-    let change = unsafe { &*opaque.cast::<Notify>() };
-    change.notify_one();
+unsafe fn news<'a>(opaque: *mut c_void) -> &'a News {
+    // SAFETY: the caller guarantees a live Arc<News>; it is borrowed, not consumed.
+    unsafe { &*opaque.cast::<News>() }
 }
 
 #[expect(unsafe_code, reason = "called by libvirt when it drops a registration")]
 unsafe extern "C" fn release(opaque: *mut c_void) {
     // SAFETY: `opaque` came from Arc::into_raw and is given back once.
-    drop(unsafe { Arc::from_raw(opaque.cast::<Notify>()) });
+    drop(unsafe { Arc::from_raw(opaque.cast::<News>()) });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_int;
+
+    use quorumfence_machine::InstanceId;
+    use virt::sys;
+
+    use super::{MIGRATED_MAX, News};
+
+    const VM: InstanceId = InstanceId([1; 16]);
+
+    fn after(events: &[(u32, u32)]) -> bool {
+        let news = News::default();
+        for (event, detail) in events {
+            news.lifecycle(VM, c_int::try_from(*event).unwrap(), c_int::try_from(*detail).unwrap());
+        }
+        news.migrated().contains(&VM)
+    }
+
+    #[test]
+    fn only_what_a_migration_took_away_and_did_not_come_back_has_migrated() {
+        let left = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
+        let shut_down = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
+        let came = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+        let forgotten = (sys::VIR_DOMAIN_EVENT_UNDEFINED, sys::VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
+        for (events, has_migrated) in [
+            (&[left][..], true),
+            (&[left, forgotten], true),
+            (&[came, left], true),
+            (&[shut_down], false),
+            (&[left, came], false),
+            (&[left, shut_down], false),
+            (&[], false),
+        ] {
+            assert_eq!(after(events), has_migrated, "{events:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let news = News::default();
+        let [event, detail] = [sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED]
+            .map(|number| c_int::try_from(number).unwrap());
+        for number in 0..=MIGRATED_MAX {
+            news.lifecycle(InstanceId((number as u128).to_be_bytes()), event, detail);
+        }
+        let [oldest, last] = [0, MIGRATED_MAX].map(|number| InstanceId((number as u128).to_be_bytes()));
+        let migrated = news.migrated();
+        assert_eq!((migrated.len(), migrated.contains(&oldest), migrated.contains(&last)), (MIGRATED_MAX, false, true));
+    }
 }

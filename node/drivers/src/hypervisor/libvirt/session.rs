@@ -4,13 +4,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread;
 
 use quorumfence_machine::{Doubt, Outcome, Refusal};
-use tokio::sync::Notify;
 use tokio::time::Instant;
 use virt::connect::Connect;
 use virt::error::{ErrorDomain, ErrorDomainEnum, ErrorNumber, ErrorNumberEnum};
 
 use super::Failure;
-use super::events::{self, Watched};
+use super::events::{self, News, Watched};
 
 /// libvirt is asked for a sign of life after so many silent seconds.
 const KEEPALIVE_SECONDS: i32 = 5;
@@ -46,7 +45,7 @@ pub(super) enum Fault {
 #[derive(Debug)]
 pub(super) struct Link {
     uri: String,
-    change: Arc<Notify>,
+    news: Arc<News>,
     current: Mutex<Option<Arc<Watched>>>,
 }
 
@@ -73,8 +72,8 @@ impl Session {
 }
 
 impl Link {
-    pub(super) fn new(uri: &str, change: Arc<Notify>) -> Self {
-        Self { uri: uri.into(), change, current: Mutex::new(None) }
+    pub(super) fn new(uri: &str, news: Arc<News>) -> Self {
+        Self { uri: uri.into(), news, current: Mutex::new(None) }
     }
 
     pub(super) fn uri(&self) -> &str {
@@ -137,7 +136,7 @@ impl Link {
             }
             self.discard();
         }
-        let opened = Arc::new(open(&self.uri, &self.change)?);
+        let opened = Arc::new(open(&self.uri, &self.news)?);
         let replaced = self.lock().replace(Arc::clone(&opened));
         drop(replaced);
         Ok(opened)
@@ -148,7 +147,7 @@ impl Link {
     }
 }
 
-fn open(uri: &str, change: &Arc<Notify>) -> Result<Watched, virt::error::Error> {
+fn open(uri: &str, news: &Arc<News>) -> Result<Watched, virt::error::Error> {
     events::run_loop()?;
     let connect = Connect::open(Some(uri))?;
     match connect.set_keep_alive(KEEPALIVE_SECONDS, KEEPALIVE_COUNT) {
@@ -156,7 +155,7 @@ fn open(uri: &str, change: &Arc<Notify>) -> Result<Watched, virt::error::Error> 
         Err(error) if error.code() != ErrorNumber::NoSupport.into() => return Err(error),
         Ok(()) | Err(_) => {}
     }
-    Watched::register(connect, change)
+    Watched::register(connect, news)
 }
 
 impl Fault {
