@@ -183,7 +183,8 @@ impl Fenced {
 /// about an instance whose home, or whose target, is neither fenced nor alive: whether it must be fenced is for L1. Want
 /// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
 /// where it is. Want of room is the one excuse that is taken at the product's word. Nobody owes the return of what other
-/// hands ended, or moved to a host that died before it had listed it (nothing says where it went) or before it was admitted.
+/// hands ended, moved to a host before it was admitted, or moved and asked nobody, to a host that died before it had listed it
+/// (nothing says where it went). Whoever moves it as people do waits until the log says where it is going.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
@@ -198,6 +199,8 @@ pub struct Recovered {
     names: BTreeMap<String, InstanceId>,
     /// When hands ended an instance.
     ends: BTreeMap<InstanceId, Millis>,
+    /// Where hands that wait for the log are moving an instance.
+    moves: BTreeMap<InstanceId, HostId>,
     evacuation_is_off: bool,
     healed: Option<Millis>,
     judged: u64,
@@ -213,7 +216,7 @@ struct Instance {
     parked: Option<Parking>,
     /// Whether other hands ended it.
     ended_by_hand: bool,
-    /// The host that other hands moved it to, as long as the log does not say that it is there.
+    /// The host that other hands moved it to, of which the log cannot say that it is there.
     moved_to: Option<HostId>,
     /// Whether it was lost with that host.
     lost_on_its_way: bool,
@@ -243,7 +246,8 @@ impl Promise for Recovered {
         } else if let Seen::Started { instance, host, token } = &observation.seen {
             let row = self.instances.entry(*instance).or_default();
             let is_by_hand = token.is_none() && row.has_run && row.holder.as_ref() != Some(host);
-            row.moved_to = is_by_hand.then(|| host.clone());
+            let is_known = self.moves.remove(instance).as_ref() == Some(host) && !self.quarantined.contains_key(host);
+            row.moved_to = (is_by_hand && !is_known).then(|| host.clone());
             row.lost_on_its_way = false;
             row.has_run = true;
             row.runs_on.insert(host.clone());
@@ -253,10 +257,10 @@ impl Promise for Recovered {
             row.runs_on.remove(host);
             row.ended_by_hand |= self.ends.get(instance) == Some(&observation.at);
         } else if let Seen::Fault { what } = &observation.seen {
-            if let Ok(Fault::Instance(name, Hands::End)) = what.parse()
+            if let Ok(Fault::Instance(name, hands)) = what.parse()
                 && let Some(id) = self.names.get(&name)
             {
-                self.ends.insert(*id, observation.at);
+                self.lay_hands(*id, observation.at, hands);
             }
         } else if let Seen::PowerOff { host, .. } = &observation.seen {
             self.off.insert(host.clone());
@@ -284,6 +288,14 @@ impl Promise for Recovered {
 }
 
 impl Recovered {
+    fn lay_hands(&mut self, id: InstanceId, at: Millis, hands: Hands) {
+        match hands {
+            Hands::End => drop(self.ends.insert(id, at)),
+            Hands::Move(to) => drop(self.moves.insert(id, to)),
+            Hands::Start(_) | Hands::Migrate(_) => drop(self.moves.remove(&id)),
+        }
+    }
+
     fn take(&mut self, event: &Event) {
         if let Event::InstanceRegistered { instance, name, .. } = event {
             self.names.insert(name.clone(), *instance);

@@ -151,9 +151,16 @@ fn what_was_moved_to_a_host_that_died_before_the_log_knew_need_not_return() {
     let old_is_lost = before().entry(8, vec![lost("a")]).at(9000).ended(1, "a").started(1, "b", None);
     let regained = Event::HostRegained { host: host("a") };
     convicts::<Recovered>(&fence_b(old_is_lost.entry(12, vec![stray()]).entry(13, vec![regained])), gives_a);
-    let in_quarantine = before().power_off("b", Cause::Outside).power_on("b", 2).at(9000);
-    let in_quarantine = in_quarantine.ended(1, "a").started(1, "b", None);
+    let quarantined = before().power_off("b", Cause::Outside).power_on("b", 2).at(9000);
+    let in_quarantine = quarantined.clone().ended(1, "a").started(1, "b", None);
     acquits::<Recovered>(&fence_b(in_quarantine.entry(12, vec![stray()])));
+    let asks = |story: Story, how: &str| story.seen(Seen::Fault { what: format!("instance vm-1 {how} b") });
+    let arrives = |story: Story| fence_b(story.at(9000).ended(1, "a").started(1, "b", None));
+    convicts::<Recovered>(&arrives(asks(before(), "move")), gives_a);
+    acquits::<Recovered>(&arrives(asks(before(), "migrate")));
+    acquits::<Recovered>(&arrives(asks(asks(before(), "move"), "migrate")));
+    acquits::<Recovered>(&arrives(before().seen(Seen::Fault { what: "instance vm-1 move c".into() })));
+    acquits::<Recovered>(&arrives(asks(quarantined, "move")));
     let back = moved.ended(1, "b").started(1, "a", None).at(12_000).ended(1, "a");
     convicts::<Recovered>(&fence_b(back), "runs nowhere in the end and is not parked; the log gives it to a");
 }
