@@ -28,7 +28,7 @@ pub struct AgentFacts {
     pub brought: BTreeSet<InstanceId>,
     /// What the boots that were followed by another ran when they were heard last, from the admitted one on.
     pub ran_before: BTreeSet<InstanceId>,
-    /// What a live migration was bringing to those boots then, and was not seen to run there.
+    /// What a live migration was bringing to those boots then, and was not seen to run there, or not since its owner had it again.
     pub came_before: BTreeSet<InstanceId>,
     /// Whether its disk does not keep what it refuses: it could not answer a start with no, so it is no target.
     pub cannot_refuse: bool,
@@ -122,6 +122,13 @@ impl AgentFacts {
         let before = (self.boot == boot || self.earlier.contains(&boot)).then_some(&self.came_before);
         let ran = self.ran(boot);
         moving.chain(before.into_iter().flatten()).filter(|id| !ran.contains(id)).copied().collect()
+    }
+
+    /// Takes what its owner had again since the earlier boots ran it for what may have come to them once more.
+    pub(super) fn went_back_before(&mut self, was_back: impl Fn(&InstanceId) -> bool) {
+        let (back, ran) = std::mem::take(&mut self.ran_before).into_iter().partition(was_back);
+        self.ran_before = ran;
+        self.came_before.extend::<BTreeSet<_>>(back);
     }
 
     /// Keeps of the earlier boots only these instances.

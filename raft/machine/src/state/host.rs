@@ -230,6 +230,11 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
         let is_left = |id: &InstanceId| state.instances.get(id).is_some_and(|row| row.token.0 > before.list_at);
         let is_of_earlier = |id: &InstanceId| before.ran_before.contains(id) || before.came_before.contains(id);
         facts.keep_of_earlier_boots(|id| is_of_earlier(id) || !is_left(id));
+        let was_back = |id: &InstanceId| {
+            let listed = before.listed_until(id);
+            state.instances.get(id).zip(listed).is_some_and(|(row, listed)| row.was_seen_since(listed))
+        };
+        facts.went_back_before(was_back);
     }
     host.agent = Some(facts);
     if let Some(boot) = host.up_boot()

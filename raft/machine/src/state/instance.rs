@@ -31,6 +31,9 @@ pub struct Instance {
     pub token: Token,
     /// What its owner's agent said last.
     pub state: InstanceState,
+    /// The entry that its owner's agent had been told of before it last listed it as running; `None` where it did not.
+    #[serde(default)]
+    pub seen_as_of: Option<LogIndex>,
     /// The entry by which its owner's agent had started it; `None` while it was only ever listed.
     pub started_at: Option<LogIndex>,
     /// Its way to a new owner, while the old one is fenced.
@@ -50,7 +53,7 @@ pub struct Death {
     pub fence: Token,
     /// The entry that proved it.
     pub proven_at: LogIndex,
-    /// Whether a live migration was still bringing it, as that host listed it last.
+    /// Whether a live migration was still bringing it, as that host listed it last, or its owner had it since.
     pub on_its_way: bool,
 }
 
@@ -143,10 +146,16 @@ impl Instance {
         }
     }
 
+    /// Returns whether its owner listed it as running after an entry was known to it: what that entry brought is older.
+    pub(super) fn was_seen_since(&self, at: LogIndex) -> bool {
+        self.seen_as_of >= Some(at)
+    }
+
     /// Takes a new owner.
     pub(super) fn belongs_to(&mut self, owner: HostId, token: Token) {
         self.owner = owner;
         self.token = token;
+        self.seen_as_of = None;
         self.may_have_died = None;
     }
 
@@ -261,7 +270,9 @@ fn one(
     let Some(known) = state.instances.get(&row.id) else {
         // What has left is for the host that has it to register.
         let is_new = standing.may_own && row.state != InstanceState::Migrated;
-        return if is_new { register(state, at, host, row) } else { Vec::new() };
+        let events = if is_new { register(state, at, host, row) } else { Vec::new() };
+        seen(state, row, report.as_of);
+        return events;
     };
     let assigned_here = known
         .assignment()
@@ -286,6 +297,7 @@ fn one(
     if known.owner == *host {
         if standing.may_own && known.recovery.is_none() {
             update(state, row);
+            seen(state, row, report.as_of);
         }
         return Vec::new();
     }
@@ -300,6 +312,7 @@ fn one(
         if let Some(instance) = state.instances.get_mut(&row.id) {
             instance.belongs_to(host.clone(), Token(at));
         }
+        seen(state, row, report.as_of);
         return vec![Event::InstanceMoved { instance: row.id, from: owner, to: host.clone() }];
     }
     if standing.newly_running {
@@ -330,6 +343,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         owner: host.clone(),
         token: Token(at),
         state: row.state.of_owner(),
+        seen_as_of: None,
         started_at: None,
         recovery: None,
         may_have_died: None,
@@ -346,6 +360,13 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.memory_mib = row.memory_mib;
     instance.definition.clone_from(&row.definition);
     instance.state = instance.state_after(row.state);
+}
+
+/// Remembers that its owner listed an instance as running. What a migration brings back may vanish with its source.
+fn seen(state: &mut State, row: &InstanceReport, as_of: Option<LogIndex>) {
+    if let Some(instance) = state.instances.get_mut(&row.id).filter(|_| row.state == InstanceState::Running) {
+        instance.seen_as_of = instance.seen_as_of.max(as_of);
+    }
 }
 
 /// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host

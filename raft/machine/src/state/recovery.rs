@@ -67,6 +67,9 @@ fn list_wanted(state: &State, host: &Host, facts: &AgentFacts, row: &Instance) -
     if !row.is_told_by(facts.as_of) {
         return Some(given);
     }
+    if row.was_seen_since(facts.list_at) {
+        return row.seen_as_of;
+    }
     let is_last = state.is_last_to_list(host, row, facts.as_of);
     let is_unclear = !is_last && host.up_boot() == Some(facts.boot) && runs_since(state, row).is_none();
     is_unclear.then(|| listed_elsewhere_until(state, host, row))
@@ -201,11 +204,14 @@ fn check_move(state: &State, token: Token, step: &Move) -> Result<(), Rejected> 
 /// Returns the admitted host that an instance runs on, as its agent said after the log gave it to its owner.
 ///
 /// A live migration can finish while its source is being fenced. Then the instance is there, and only there it may go. Where
-/// several hosts listed it the last list counts, if it is known which one that is.
+/// several hosts listed it the last list counts, if it is known which one that is, and none that its owner followed with one of
+/// its own.
 pub(crate) fn runs_since<'a>(state: &'a State, row: &Instance) -> Option<&'a Host> {
     state.hosts.values().find(|host| {
-        lists_running(host, row.id)
-            .is_some_and(|agent| row.is_told_by(agent.as_of) && state.is_last_to_list(host, row, agent.as_of))
+        lists_running(host, row.id).is_some_and(|agent| {
+            let is_last = state.is_last_to_list(host, row, agent.as_of) && !row.was_seen_since(agent.list_at);
+            row.is_told_by(agent.as_of) && is_last
+        })
     })
 }
 

@@ -20,7 +20,7 @@ struct Claim<'a> {
     dead: &'a HostId,
     fence: Token,
     proven_at: LogIndex,
-    /// Whether it was still on its way there, as the host listed it last.
+    /// Whether it was still on its way there, as the host listed it last, or had gone back.
     on_its_way: bool,
 }
 
@@ -43,7 +43,9 @@ fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
             None => LogIndex::default(),
         };
         let rows = rows.filter(move |(row, _)| row.token.0 < proven_at && row.token.0 <= listed_at(row));
-        rows.filter_map(move |(row, on_its_way)| Claim::of(row, &host.id, fence, over_at, on_its_way))
+        // Its owner has had it since that list was made: it had come back, and would have gone there once more.
+        let was_back = move |row: &Instance| row.was_seen_since(listed_at(row));
+        rows.filter_map(move |(row, on_its_way)| Claim::of(row, &host.id, fence, over_at, on_its_way || was_back(row)))
     });
     let of_admitted = state.instances.values().filter_map(|row| {
         let Death { host, fence, proven_at, on_its_way } = row.may_have_died.as_ref()?;

@@ -152,6 +152,90 @@ fn what_ran_there_died_there_although_it_was_seen_on_its_way_elsewhere_later() {
     assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
 }
 
+/// Instance 2 was on host 3, which says so still, and its owner says what it has since.
+fn gone_back_as(state: InstanceState) -> Rig {
+    let mut rig = Rig::green();
+    report(&mut rig, 2, list(2, InstanceState::Moving, &[]));
+    rig.report(3, 3, &[2, 3]);
+    report(&mut rig, 2, list(2, state, &[]));
+    rig
+}
+
+#[test]
+fn what_its_owner_had_again_ended_there_unless_it_left_once_more() {
+    for (gone_as, is_recovered) in [(InstanceState::Stopped, false), (InstanceState::Migrated, true)] {
+        for owner_dies in [true, false] {
+            let mut rig = gone_back_as(InstanceState::Running);
+            report(&mut rig, 2, list(2, gone_as, &[]));
+            rig.fence(3);
+            if owner_dies {
+                rig.fence(2);
+            } else {
+                report(&mut rig, 2, list(2, gone_as, &[]));
+            }
+            let row = rig.state.instance(&instance(2)).unwrap();
+            assert_eq!(row.recovery.is_some(), is_recovered, "{gone_as:?}, its owner dies: {owner_dies}");
+        }
+    }
+}
+
+#[test]
+fn what_its_owner_had_again_and_ended_is_not_given_to_the_host_that_listed_it_before() {
+    let mut rig = gone_back_as(InstanceState::Running);
+    let seen = rig.state.instance(&instance(2)).unwrap().seen_as_of.unwrap();
+    assert_eq!(rig.state.unlisted(), [(host(3), seen)].into(), "it is asked what is there now");
+    assert!(rig.state.is_told_anew(&host(3), &AgentReport { as_of: Some(seen), ..Rig::list(3, &[2, 3]) }));
+    let mut is_there = rig.state.clone();
+    rig.report(2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped));
+
+    std::mem::swap(&mut rig.state, &mut is_there);
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.unlisted(), [].into());
+    rig.report(2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running), "it went there once more");
+}
+
+#[test]
+fn what_its_owner_had_again_did_not_die_with_a_boot_that_ran_it_before() {
+    for (gone_as, is_recovered) in [(InstanceState::Stopped, false), (InstanceState::Migrated, true)] {
+        for boots in [&[13][..], &[13, 14]] {
+            let mut rig = gone_back_as(InstanceState::Running);
+            report(&mut rig, 2, list(2, gone_as, &[]));
+            for number in boots {
+                report(&mut rig, 3, Rig::list(*number, &[]));
+            }
+            let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+            rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+            let token = Token(LogIndex(rig.index));
+            rig.ok(Change::FenceNewBoot { token, boot: boot(*boots.last().unwrap()) });
+            rig.report(2, 2, &[]);
+            let row = rig.state.instance(&instance(2)).unwrap();
+            assert_eq!(row.recovery.is_some(), is_recovered, "{gone_as:?}, {boots:?}");
+        }
+    }
+}
+
+#[test]
+fn what_was_only_coming_back_to_its_owner_died_with_the_host_that_it_came_from() {
+    let mut rig = gone_back_as(InstanceState::Moving);
+    let token = rig.fence(3);
+    rig.report(2, 2, &[]);
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn what_its_owner_listed_before_another_host_did_says_nothing() {
+    let mut rig = Rig::green();
+    report(&mut rig, 2, list(2, InstanceState::Moving, &[]));
+    let before = LogIndex(rig.index);
+    rig.report(3, 3, &[2, 3]);
+    report(&mut rig, 2, AgentReport { as_of: Some(before), ..Rig::list(2, &[2]) });
+    let token = rig.fence(3);
+    rig.report(2, 2, &[]);
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
 #[test]
 fn what_left_is_registered_by_the_host_that_has_it() {
     let mut rig = Rig::green();
