@@ -184,7 +184,8 @@ impl Fenced {
 /// of a host, and refused starts, excuse it only while there is no host that could take it; that evacuation is off only
 /// where it is. Want of room is the one excuse that is taken at the product's word. Nobody owes the return of what other
 /// hands ended, moved to a host before it was admitted, or moved and asked nobody, to a host that died before it had listed it
-/// (nothing says where it went). Whoever moves it as people do waits until the log says where it is going.
+/// (nothing says where it went). Whoever moves it as people do waits until the log says where it is going, and knows where it
+/// is: it may come from a host that nobody knows of.
 #[derive(Debug, Default)]
 pub struct Recovered {
     committed: Committed,
@@ -216,6 +217,10 @@ struct Instance {
     parked: Option<Parking>,
     /// Whether other hands ended it.
     ended_by_hand: bool,
+    /// The hosts that the log says it is on.
+    said_on: BTreeSet<HostId>,
+    /// The host that it ended on last.
+    left: Option<HostId>,
     /// The host that other hands moved it to, of which the log cannot say that it is there.
     moved_to: Option<HostId>,
     /// Whether it was lost with that host.
@@ -246,7 +251,9 @@ impl Promise for Recovered {
         } else if let Seen::Started { instance, host, token } = &observation.seen {
             let row = self.instances.entry(*instance).or_default();
             let is_by_hand = token.is_none() && row.has_run && row.holder.as_ref() != Some(host);
-            let is_known = self.moves.remove(instance).as_ref() == Some(host) && !self.quarantined.contains_key(host);
+            let comes_from_where_it_was_known = row.left.as_ref().is_some_and(|left| row.said_on.contains(left));
+            let is_asked_for = self.moves.remove(instance).as_ref() == Some(host);
+            let is_known = is_asked_for && comes_from_where_it_was_known && !self.quarantined.contains_key(host);
             row.moved_to = (is_by_hand && !is_known).then(|| host.clone());
             row.lost_on_its_way = false;
             row.has_run = true;
@@ -255,6 +262,7 @@ impl Promise for Recovered {
         } else if let Seen::Ended { instance, host } = &observation.seen {
             let row = self.instances.entry(*instance).or_default();
             row.runs_on.remove(host);
+            row.left = Some(host.clone());
             row.ended_by_hand |= self.ends.get(instance) == Some(&observation.at);
         } else if let Seen::Fault { what } = &observation.seen {
             if let Ok(Fault::Instance(name, hands)) = what.parse()
@@ -306,6 +314,7 @@ impl Recovered {
         {
             let row = self.instances.entry(*instance).or_default();
             row.registered = true;
+            row.said_on = BTreeSet::from([host.clone()]);
             row.holder = Some(host.clone());
             row.parked = None;
             row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host);
@@ -314,6 +323,7 @@ impl Recovered {
             // It is said where it went. What a host runs that is not admitted is nobody's.
             let row = self.instances.entry(*instance).or_default();
             let is_said = !self.quarantined.contains_key(host);
+            row.said_on.insert(host.clone());
             row.moved_to = row.moved_to.take().filter(|moved_to| moved_to != host || !is_said);
         }
         if let Event::MaintenanceStarted { host, .. } = event {

@@ -161,6 +161,11 @@ fn what_was_moved_to_a_host_that_died_before_the_log_knew_need_not_return() {
     acquits::<Recovered>(&arrives(asks(asks(before(), "move"), "migrate")));
     acquits::<Recovered>(&arrives(before().seen(Seen::Fault { what: "instance vm-1 move c".into() })));
     acquits::<Recovered>(&arrives(asks(quarantined, "move")));
+    let by_c = before().seen(Seen::Fault { what: "instance vm-1 move c".into() }).ended(1, "a").started(1, "c", None);
+    let goes_on = |story: Story| fence_b(asks(story, "move").at(9000).ended(1, "c").started(1, "b", None));
+    acquits::<Recovered>(&goes_on(by_c.clone()));
+    let at_c = Event::InstanceStray { instance: instance(1), host: host("c"), owner: host("a") };
+    convicts::<Recovered>(&goes_on(by_c.entry(12, vec![at_c])), gives_a);
     let back = moved.ended(1, "b").started(1, "a", None).at(12_000).ended(1, "a");
     convicts::<Recovered>(&fence_b(back), "runs nowhere in the end and is not parked; the log gives it to a");
 }

@@ -29,6 +29,7 @@ impl From<Instance> for pb::Instance {
             started_at: instance.started_at.map(|at| at.0),
             may_have_died: instance.may_have_died.map(Into::into),
             seen_as_of: instance.seen_as_of.map(|at| at.0),
+            left_at: instance.left_at.map(|at| at.0),
         }
     }
 }
@@ -50,6 +51,7 @@ impl TryFrom<pb::Instance> for Instance {
             started_at: message.started_at.map(LogIndex),
             may_have_died: optional(message.may_have_died, "may_have_died")?,
             seen_as_of: message.seen_as_of.map(LogIndex),
+            left_at: message.left_at.map(LogIndex),
         })
     }
 }

@@ -204,6 +204,7 @@ fn instances() -> Vec<Instance> {
         token: Token(LogIndex(40)),
         state: InstanceState::Running,
         seen_as_of: None,
+        left_at: None,
         started_at: None,
         recovery,
         may_have_died: None,
@@ -230,7 +231,7 @@ fn instances() -> Vec<Instance> {
     let death = |on_its_way| Death { host: other_host(), fence: TOKEN, proven_at: LogIndex(4720), on_its_way };
     let dead = Instance { may_have_died: Some(death(false)), ..instance(None) };
     let migrated = Instance { may_have_died: Some(death(true)), state: InstanceState::Migrated, ..instance(None) };
-    let seen = Instance { seen_as_of: Some(LogIndex(41)), ..instance(None) };
+    let seen = Instance { seen_as_of: Some(LogIndex(41)), left_at: Some(LogIndex(43)), ..instance(None) };
     std::iter::once(None).chain(recoveries).map(instance).chain([started, dead, migrated, seen]).collect()
 }
 

@@ -34,6 +34,9 @@ pub struct Instance {
     /// The entry that its owner's agent had been told of before it last listed it as running; `None` where it did not.
     #[serde(default)]
     pub seen_as_of: Option<LogIndex>,
+    /// The entry by which its owner's agent said that a live migration had taken it away; `None` while it has not left.
+    #[serde(default)]
+    pub left_at: Option<LogIndex>,
     /// The entry by which its owner's agent had started it; `None` while it was only ever listed.
     pub started_at: Option<LogIndex>,
     /// Its way to a new owner, while the old one is fenced.
@@ -134,16 +137,23 @@ impl Instance {
     }
 
     /// Returns its state after a report of its owner. What a migration took away has not ended, although what it left behind
-    /// is shut off.
+    /// is shut off, nor is it back while another brings it.
     pub fn state_after(&self, reported: InstanceState) -> InstanceState {
         match reported {
-            InstanceState::Stopped if self.state == InstanceState::Migrated => InstanceState::Migrated,
+            InstanceState::Stopped | InstanceState::Moving if self.state == InstanceState::Migrated => {
+                InstanceState::Migrated
+            }
             InstanceState::Running
             | InstanceState::Stopped
             | InstanceState::Crashed
             | InstanceState::Moving
             | InstanceState::Migrated => reported.of_owner(),
         }
+    }
+
+    /// Returns whether its owner had said that it left before a list was made.
+    pub(super) fn left_before(&self, as_of: Option<LogIndex>) -> bool {
+        self.left_at.is_some_and(|left_at| Some(left_at) <= as_of)
     }
 
     /// Returns whether its owner listed it as running after an entry was known to it: what that entry brought is older.
@@ -156,6 +166,7 @@ impl Instance {
         self.owner = owner;
         self.token = token;
         self.seen_as_of = None;
+        self.left_at = None;
         self.may_have_died = None;
     }
 
@@ -271,7 +282,7 @@ fn one(
         // What has left is for the host that has it to register.
         let is_new = standing.may_own && row.state != InstanceState::Migrated;
         let events = if is_new { register(state, at, host, row) } else { Vec::new() };
-        seen(state, row, report.as_of);
+        follow_list(state, at, row, report.as_of);
         return events;
     };
     let assigned_here = known
@@ -297,7 +308,7 @@ fn one(
     if known.owner == *host {
         if standing.may_own && known.recovery.is_none() {
             update(state, row);
-            seen(state, row, report.as_of);
+            follow_list(state, at, row, report.as_of);
         }
         return Vec::new();
     }
@@ -312,7 +323,7 @@ fn one(
         if let Some(instance) = state.instances.get_mut(&row.id) {
             instance.belongs_to(host.clone(), Token(at));
         }
-        seen(state, row, report.as_of);
+        follow_list(state, at, row, report.as_of);
         return vec![Event::InstanceMoved { instance: row.id, from: owner, to: host.clone() }];
     }
     if standing.newly_running {
@@ -344,6 +355,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         token: Token(at),
         state: row.state.of_owner(),
         seen_as_of: None,
+        left_at: None,
         started_at: None,
         recovery: None,
         may_have_died: None,
@@ -362,11 +374,14 @@ fn update(state: &mut State, row: &InstanceReport) {
     instance.state = instance.state_after(row.state);
 }
 
-/// Remembers that its owner listed an instance as running. What a migration brings back may vanish with its source.
-fn seen(state: &mut State, row: &InstanceReport, as_of: Option<LogIndex>) {
-    if let Some(instance) = state.instances.get_mut(&row.id).filter(|_| row.state == InstanceState::Running) {
+/// Remembers since when its owner lists an instance as running, or as gone. What a migration brings back may vanish with its
+/// source.
+fn follow_list(state: &mut State, at: LogIndex, row: &InstanceReport, as_of: Option<LogIndex>) {
+    let Some(instance) = state.instances.get_mut(&row.id) else { return };
+    if row.state == InstanceState::Running {
         instance.seen_as_of = instance.seen_as_of.max(as_of);
     }
+    instance.left_at = instance.left_at.or(Some(at)).filter(|_| instance.state == InstanceState::Migrated);
 }
 
 /// A list from before a start says nothing about it. So only that can go missing which an earlier report of this host

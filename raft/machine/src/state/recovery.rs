@@ -67,7 +67,7 @@ fn list_wanted(state: &State, host: &Host, facts: &AgentFacts, row: &Instance) -
     if !row.is_told_by(facts.as_of) {
         return Some(given);
     }
-    if row.was_seen_since(facts.list_at) {
+    if facts.runs(&row.id) && row.was_seen_since(facts.list_at) {
         return row.seen_as_of;
     }
     let is_last = state.is_last_to_list(host, row, facts.as_of);

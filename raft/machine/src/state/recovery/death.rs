@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{may_run_on, runs_since, wait};
 use crate::state::instance::give;
-use crate::state::{Death, Host, HostState, Instance, Stage, State};
+use crate::state::{AgentFacts, Death, Host, HostState, Instance, Stage, State};
 use crate::{AgentReport, BootId, Event, HostId, InstanceId, InstanceState, LogIndex, Token};
 
 /// That an instance ran on a host which is proven dead, while the log still gives it to another one: it was moved there, or
@@ -24,11 +24,28 @@ struct Claim<'a> {
     on_its_way: bool,
 }
 
-/// Returns the claims that nothing has settled. Of several deaths of one instance the last one counts, and none of them is about
-/// what was only on its way if another is not.
+/// Returns the claims that nothing has settled, one of each instance. Of several deaths the last one counts that is not only about
+/// what was on its way, and all are proven before anything is settled.
 fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
+    let mut joined: BTreeMap<InstanceId, Claim<'_>> = BTreeMap::new();
+    let of_admitted = state.instances.values().filter_map(|row| {
+        let Death { host, fence, proven_at, on_its_way } = row.may_have_died.as_ref()?;
+        Claim::of(row, host, *fence, *proven_at, *on_its_way)
+    });
+    for claim in of_fenced(state).chain(of_admitted) {
+        let claim = match joined.remove(&claim.id) {
+            Some(other) => claim.join(other),
+            None => claim,
+        };
+        joined.insert(claim.id, claim);
+    }
+    joined.into_values()
+}
+
+/// Returns the claims of hosts that are fenced, all of each instance.
+fn of_fenced(state: &State) -> impl Iterator<Item = Claim<'_>> {
     let of_fenced = state.hosts.values().filter_map(|host| dead_boot(state, host));
-    let of_fenced = of_fenced.flat_map(move |(host, fence, boot, proven_at)| {
+    of_fenced.flat_map(move |(host, fence, boot, proven_at)| {
         let facts = host.agent.as_ref();
         let ran = facts.into_iter().flat_map(move |facts| facts.ran(boot)).map(|id| (id, false));
         let came = facts.into_iter().flat_map(move |facts| facts.came(boot)).map(|id| (id, true));
@@ -36,6 +53,7 @@ fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
         let next = facts.filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
         let over_at = proven_at.max(next.unwrap_or_default());
         let rows = ran.chain(came).filter_map(move |(id, on_its_way)| Some((state.instances.get(&id)?, on_its_way)));
+        let rows = rows.filter(move |(row, on_its_way)| !(*on_its_way && comes_from_elsewhere(row, facts, boot)));
         // What the log gave to its owner since was not there any more.
         let listed_at = move |row: &Instance| match facts {
             Some(facts) if facts.boot == boot && facts.running.contains(&row.id) => facts.list_at,
@@ -46,23 +64,14 @@ fn claims(state: &State) -> impl Iterator<Item = Claim<'_>> {
         // Its owner has had it since that list was made: it had come back, and would have gone there once more.
         let was_back = move |row: &Instance| row.was_seen_since(listed_at(row));
         rows.filter_map(move |(row, on_its_way)| Claim::of(row, &host.id, fence, over_at, on_its_way || was_back(row)))
-    });
-    let of_admitted = state.instances.values().filter_map(|row| {
-        let Death { host, fence, proven_at, on_its_way } = row.may_have_died.as_ref()?;
-        Claim::of(row, host, *fence, *proven_at, *on_its_way)
-    });
-    let mut last: BTreeMap<InstanceId, Claim<'_>> = BTreeMap::new();
-    for mut claim in of_fenced.chain(of_admitted) {
-        if let Some(other) = last.get_mut(&claim.id) {
-            claim.on_its_way &= other.on_its_way;
-            other.on_its_way = claim.on_its_way;
-            if claim.proven_at <= other.proven_at {
-                continue;
-            }
-        }
-        last.insert(claim.id, claim);
-    }
-    last.into_values()
+    })
+}
+
+/// Returns whether a host that lists an instance as coming does so after its owner said that it had left: it comes from a host
+/// that has not listed it, and runs there still.
+fn comes_from_elsewhere(row: &Instance, facts: Option<&AgentFacts>, boot: BootId) -> bool {
+    let is_listed = |facts: &&AgentFacts| facts.boot == boot && facts.moving.contains(&row.id);
+    facts.filter(is_listed).is_some_and(|facts| row.left_before(facts.as_of))
 }
 
 /// Returns the boot of a host that a fence has proven over, and the entry that did.
@@ -78,6 +87,13 @@ impl<'a> Claim<'a> {
     fn of(row: &'a Instance, dead: &'a HostId, fence: Token, proven_at: LogIndex, on_its_way: bool) -> Option<Self> {
         let is_open = row.owner != *dead && row.ha_enabled && row.recovery.is_none();
         is_open.then_some(Self { id: row.id, owner: &row.owner, dead, fence, proven_at, on_its_way })
+    }
+
+    fn join(self, other: Self) -> Self {
+        let proven_at = self.proven_at.max(other.proven_at);
+        let weight = |claim: &Self| (!claim.on_its_way, claim.proven_at);
+        let kept = if weight(&self) > weight(&other) { self } else { other };
+        Self { proven_at, ..kept }
     }
 
     /// Returns how it ends, now that its owner has let the instance go and no other host has it.
@@ -104,18 +120,19 @@ impl<'a> Claim<'a> {
 
 /// Keeps what may have died with a host beyond its admission, until the owner of each has told.
 pub(in crate::state) fn remember_deaths(state: &mut State, host: &HostId) {
-    let of_host = claims(state).filter(|claim| claim.dead == host);
+    let of_host = of_fenced(state).filter(|claim| claim.dead == host);
     let death = |claim: Claim<'_>| {
         let Claim { fence, proven_at, on_its_way, .. } = claim;
         Death { host: host.clone(), fence, proven_at, on_its_way }
     };
     let deaths: Vec<(InstanceId, Death)> = of_host.map(|claim| (claim.id, death(claim))).collect();
     for (id, death) in deaths {
-        let is_later =
-            |row: &&mut Instance| row.may_have_died.as_ref().is_none_or(|known| known.proven_at < death.proven_at);
-        if let Some(instance) = state.instances.get_mut(&id).filter(is_later) {
-            instance.may_have_died = Some(death);
-        }
+        let Some(instance) = state.instances.get_mut(&id) else { continue };
+        let proven_at =
+            instance.may_have_died.as_ref().map_or(death.proven_at, |known| known.proven_at.max(death.proven_at));
+        let weight = |death: &Death| (!death.on_its_way, death.proven_at);
+        let known = instance.may_have_died.take().filter(|known| weight(&death) <= weight(known));
+        instance.may_have_died = Some(Death { proven_at, ..known.unwrap_or(death) });
     }
 }
 
@@ -249,7 +266,7 @@ pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId)
 /// Keeps of what a fenced host ran only what no list has settled: another fence of it follows.
 pub(in crate::state) fn keep_unsettled(state: &mut State, host: &HostId) {
     let unsettled: BTreeSet<InstanceId> =
-        claims(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
+        of_fenced(state).filter(|claim| claim.dead == host).map(|claim| claim.id).collect();
     let row = state.hosts.get_mut(host).filter(|row| matches!(row.state, HostState::Fenced { .. }));
     if let Some(facts) = row.and_then(|row| row.agent.as_mut()) {
         facts.keep_of_earlier_boots(|id| unsettled.contains(id));

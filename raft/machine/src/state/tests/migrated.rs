@@ -3,7 +3,9 @@
 use super::recovery::{plan, to};
 use super::rig::{Rig, boot, host, instance};
 use crate::state::waits_for_lists;
-use crate::{AgentReport, Change, Event, HostId, HostState, InstanceState, LogIndex, Rejected, Token, Verdict};
+use crate::{
+    AgentReport, Change, Event, HostId, HostState, InstanceState, LogIndex, Outcome, Rejected, Token, Verdict,
+};
 
 fn owner(rig: &Rig, number: u8) -> (HostId, InstanceState) {
     let row = rig.state.instance(&instance(number)).unwrap();
@@ -140,6 +142,84 @@ fn what_went_with_a_boot_that_another_one_followed_is_recovered() {
 }
 
 #[test]
+fn what_was_to_come_back_and_did_not_has_not_ended() {
+    let mut rig = left_as(InstanceState::Migrated);
+    report(&mut rig, 2, list(2, InstanceState::Moving, &[]));
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Migrated), "it is not back yet");
+    let token = rig.fence(3);
+    rig.report(2, 2, &[]);
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+/// Instance 2 left its owner for a host that nobody knows of, and is on its way from there to host 3.
+fn on_its_way_from_elsewhere() -> Rig {
+    let mut rig = Rig::green();
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().left_at, Some(LogIndex(rig.index)));
+    report(&mut rig, 3, list(3, InstanceState::Moving, &[3]));
+    rig
+}
+
+#[test]
+fn what_comes_from_elsewhere_did_not_die_with_the_host_that_it_was_coming_to() {
+    for reboots in [false, true] {
+        let mut rig = on_its_way_from_elsewhere();
+        let token = if reboots {
+            report(&mut rig, 3, Rig::list(13, &[]));
+            let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+            rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+            let token = Token(LogIndex(rig.index));
+            rig.ok(Change::FenceNewBoot { token, boot: boot(13) });
+            token
+        } else {
+            rig.fence(3)
+        };
+        report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+        assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)), "reboots: {reboots}");
+        rig.fence(2);
+        assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)), "reboots: {reboots}");
+        rig.report(1, 1, &[1, 2]);
+        assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running), "it was there");
+    }
+}
+
+#[test]
+fn what_comes_back_and_leaves_again_left_then() {
+    let mut rig = on_its_way_from_elsewhere();
+    report(&mut rig, 2, Rig::list(2, &[2]));
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().left_at, None);
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    let left_at = LogIndex(rig.index);
+    report(&mut rig, 2, Rig::list(2, &[]));
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().left_at, Some(left_at), "it left once");
+    let token = rig.fence(3);
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn an_earlier_death_is_remembered_although_it_was_seen_on_its_way_to_another_that_died() {
+    let mut rig = Rig::green();
+    rig.report(3, 3, &[2, 3]);
+    report(&mut rig, 1, list(1, InstanceState::Moving, &[1]));
+    let first = rig.fence(3);
+    rig.ok(plan(first, 3, to(2, 2)));
+    let (id, token) = (instance(3), Token(LogIndex(rig.index)));
+    let outcome = Outcome::Observed(InstanceState::Running);
+    rig.ok(Change::RecoveryResult { instance: id, token, outcome });
+    rig.fence(1);
+    let proven = LogIndex(rig.index);
+    readmit(&mut rig);
+    let death = rig.state.instance(&instance(2)).unwrap().may_have_died.clone().unwrap();
+    assert_eq!((death.host, death.on_its_way), (host(3), false));
+    let too_early = AgentReport { as_of: Some(LogIndex(proven.0 - 1)), ..Rig::list(2, &[3]) };
+    report(&mut rig, 2, too_early);
+    assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None, "the other host was not proven dead then");
+    rig.report(2, 2, &[3]);
+    assert!(rig.state.instance(&instance(2)).unwrap().recovery.is_some());
+}
+
+#[test]
 fn what_ran_there_died_there_although_it_was_seen_on_its_way_elsewhere_later() {
     let mut rig = Rig::green();
     rig.report(3, 3, &[2, 3]);
@@ -148,8 +228,8 @@ fn what_ran_there_died_there_although_it_was_seen_on_its_way_elsewhere_later() {
     let last = rig.fence(1);
     rig.report(2, 2, &[]);
     let fence = rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence;
-    assert_eq!((fence, first < last), (last, true));
-    assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+    assert_eq!((fence, first < last), (first, true));
+    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
 }
 
 /// Instance 2 was on host 3, which says so still, and its owner says what it has since.
@@ -222,6 +302,21 @@ fn what_was_only_coming_back_to_its_owner_died_with_the_host_that_it_came_from()
     let token = rig.fence(3);
     rig.report(2, 2, &[]);
     rig.ok(plan(token, 2, to(1, 1)));
+}
+
+#[test]
+fn two_hosts_that_move_to_each_other_are_not_asked_in_turn() {
+    let mut rig = Rig::green();
+    let crossing = |boot_number, comes: u8, stays: u8| {
+        let mut report = Rig::list(boot_number, &[comes, stays]);
+        report.instances[0].state = InstanceState::Moving;
+        report
+    };
+    for _ in 0..2 {
+        report(&mut rig, 2, crossing(2, 3, 2));
+        report(&mut rig, 3, crossing(3, 2, 3));
+        assert_eq!(rig.state.unlisted(), [].into());
+    }
 }
 
 #[test]
