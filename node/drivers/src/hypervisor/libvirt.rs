@@ -101,7 +101,7 @@ impl Libvirt {
 impl Hypervisor for Libvirt {
     async fn inventory(&self, deadline: Duration) -> Outcome<Vec<Domain>> {
         let listed = self.call(Call::Read, deadline, calls::inventory).await;
-        // What left while the list was made has told so by now, or is told of with the next list.
+        // What left while the list was made has told so by now, or does soon, and is listed then.
         listed.map(|domains| self.memory.with_migrated(domains, &self.news.migrated()))
     }
 

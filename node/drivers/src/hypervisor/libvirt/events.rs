@@ -24,32 +24,50 @@ const MIGRATED_MAX: usize = 1024;
 pub(super) struct News {
     /// Something changed.
     pub(super) change: Notify,
-    migrated: Mutex<VecDeque<InstanceId>>,
+    migrated: Mutex<VecDeque<Migrated>>,
+}
+
+/// A domain that a live migration took away.
+#[derive(Debug, Clone, Copy)]
+struct Migrated {
+    instance: InstanceId,
+    /// Whether another migration is bringing it back. It has not left for good before it runs here again.
+    comes_back: bool,
 }
 
 impl News {
     /// Returns the domains that a live migration took away, and that did not come back since.
     pub(super) fn migrated(&self) -> BTreeSet<InstanceId> {
-        self.lock().iter().copied().collect()
+        self.lock().iter().map(|row| row.instance).collect()
     }
 
     /// Takes a lifecycle event (`virDomainEventType`) and its detail.
     fn lifecycle(&self, instance: InstanceId, event: c_int, detail: c_int) {
         let is = |number: u32, of: c_int| c_int::try_from(number) == Ok(of);
-        let has_stopped = is(sys::VIR_DOMAIN_EVENT_STOPPED, event);
-        if !has_stopped && !is(sys::VIR_DOMAIN_EVENT_STARTED, event) {
-            return;
-        }
         let mut migrated = self.lock();
-        migrated.retain(|id| *id != instance);
-        if has_stopped && is(sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED, detail) {
+        let known = migrated.iter().position(|row| row.instance == instance);
+        if is(sys::VIR_DOMAIN_EVENT_STOPPED, event) && is(sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED, detail) {
+            known.and_then(|at| migrated.remove(at));
             let surplus = (migrated.len() + 1).saturating_sub(MIGRATED_MAX);
             migrated.drain(..surplus);
-            migrated.push_back(instance);
+            migrated.push_back(Migrated { instance, comes_back: false });
+            return;
+        }
+        let Some((at, row)) = known.and_then(|at| Some((at, migrated.get_mut(at)?))) else { return };
+        let begins_to_come =
+            is(sys::VIR_DOMAIN_EVENT_STARTED, event) && is(sys::VIR_DOMAIN_EVENT_STARTED_MIGRATED, detail);
+        let failed_to_come = row.comes_back && is(sys::VIR_DOMAIN_EVENT_STOPPED, event);
+        if begins_to_come || failed_to_come {
+            row.comes_back = begins_to_come;
+            return;
+        }
+        let kinds = [sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_RESUMED, sys::VIR_DOMAIN_EVENT_STOPPED];
+        if kinds.into_iter().any(|kind| is(kind, event)) {
+            migrated.remove(at);
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<InstanceId>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Migrated>> {
         self.migrated.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -255,14 +273,22 @@ mod tests {
     fn only_what_a_migration_took_away_and_did_not_come_back_has_migrated() {
         let left = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_MIGRATED);
         let shut_down = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
-        let came = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+        let coming = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_MIGRATED);
+        let came = (sys::VIR_DOMAIN_EVENT_RESUMED, sys::VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        let failed = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_FAILED);
+        let booted = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_BOOTED);
         let forgotten = (sys::VIR_DOMAIN_EVENT_UNDEFINED, sys::VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
         for (events, has_migrated) in [
             (&[left][..], true),
             (&[left, forgotten], true),
-            (&[came, left], true),
+            (&[coming, came, left], true),
+            (&[left, coming], true),
+            (&[left, coming, failed], true),
+            (&[left, coming, failed, coming, came], false),
+            (&[left, coming, came, left], true),
             (&[shut_down], false),
-            (&[left, came], false),
+            (&[left, coming, came], false),
+            (&[left, booted], false),
             (&[left, shut_down], false),
             (&[], false),
         ] {

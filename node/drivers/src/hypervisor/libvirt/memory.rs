@@ -7,9 +7,20 @@ use quorumfence_machine::{InstanceId, InstanceState};
 
 use crate::order::Domain;
 
-/// The last inventory.
+/// So many lists are waited for libvirt to tell why a domain is gone: its list may be ahead of its events.
+const LISTS_MAX: u32 = 8;
+
+/// The last inventory, and what vanished from it lately.
 #[derive(Debug, Default)]
-pub(super) struct Memory(Mutex<BTreeMap<InstanceId, Domain>>);
+pub(super) struct Memory(Mutex<BTreeMap<InstanceId, Last>>);
+
+/// A domain as it was listed last.
+#[derive(Debug, Clone)]
+struct Last {
+    domain: Domain,
+    /// Lists since.
+    lists: u32,
+}
 
 impl Memory {
     /// Returns the inventory with what migrated: a transient domain vanishes when it does, and libvirt forgets why a persistent
@@ -19,15 +30,18 @@ impl Memory {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for id in migrated {
             match rows.get_mut(id) {
-                Some(row) if row.state == InstanceState::Stopped => row.state = InstanceState::Migrated,
+                // A copy that was to come back and did not is left behind as failed.
+                Some(row) if !row.state.is_here() => row.state = InstanceState::Migrated,
                 Some(_) => {}
                 None => {
-                    let left = last.get(id).map(|row| Domain { state: InstanceState::Migrated, ..row.clone() });
+                    let left = last.get(id).map(|row| Domain { state: InstanceState::Migrated, ..row.domain.clone() });
                     rows.extend(left.map(|row| (*id, row)));
                 }
             }
         }
-        last.clone_from(&rows);
+        last.values_mut().for_each(|row| row.lists += 1);
+        last.retain(|_, row| row.lists < LISTS_MAX);
+        last.extend(rows.iter().map(|(id, domain)| (*id, Last { domain: domain.clone(), lists: 0 })));
         rows.into_values().collect()
     }
 }
@@ -57,6 +71,28 @@ mod tests {
         assert_eq!(memory.with_migrated(vec![domain(VM, InstanceState::Stopped)], &migrated), [away]);
         assert_eq!(memory.with_migrated(vec![here.clone()], &BTreeSet::new()), [here]);
         assert_eq!(memory.with_migrated(Vec::new(), &BTreeSet::new()), []);
+    }
+
+    #[test]
+    fn what_is_told_late_to_have_migrated_is_listed_so_all_the_same() {
+        for (lists, is_known) in [(1, true), (LISTS_MAX - 1, true), (LISTS_MAX, false)] {
+            let memory = Memory::default();
+            drop(memory.with_migrated(vec![domain(VM, InstanceState::Running)], &BTreeSet::new()));
+            for _ in 0..lists {
+                assert_eq!(memory.with_migrated(Vec::new(), &BTreeSet::new()), []);
+            }
+            let told = memory.with_migrated(Vec::new(), &BTreeSet::from([VM]));
+            assert_eq!(told.len(), usize::from(is_known), "{lists} lists later");
+        }
+    }
+
+    #[test]
+    fn what_failed_to_come_back_has_not_crashed_here() {
+        let memory = Memory::default();
+        let left = memory.with_migrated(vec![domain(VM, InstanceState::Crashed)], &BTreeSet::from([VM]));
+        assert_eq!(left, [domain(VM, InstanceState::Migrated)]);
+        let crashed = memory.with_migrated(vec![domain(VM, InstanceState::Crashed)], &BTreeSet::new());
+        assert_eq!(crashed, [domain(VM, InstanceState::Crashed)]);
     }
 
     #[test]
