@@ -94,6 +94,22 @@ fn what_died_with_a_boot_that_another_one_followed_at_once_is_recovered() {
 }
 
 #[test]
+fn what_lives_is_forgotten_alone_of_what_an_earlier_boot_ran() {
+    let mut rig = Rig::green();
+    rig.report(3, 3, &[1, 2, 3]);
+    rig.report(3, 13, &[]);
+    let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+    rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+    let token = Token(LogIndex(rig.index));
+    rig.ok(Change::FenceNewBoot { token, boot: boot(13) });
+    rig.report(2, 2, &[2]);
+    rig.report(2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(2), InstanceState::Stopped), "it lived, and has ended");
+    rig.report(1, 1, &[]);
+    rig.ok(plan(token, 1, to(2, 2)));
+}
+
+#[test]
 fn what_died_with_a_boot_is_recovered_whatever_boots_followed_it() {
     let mut rig = Rig::green();
     rig.report(3, 3, &[2, 3]);
