@@ -34,7 +34,10 @@ pub struct Status {
     pub purged: Option<LogIndex>,
     /// The entry that says who votes and who listens. It need not be committed yet.
     pub members_at: LogIndex,
-    /// Who votes.
+    /// Whether the members are changing: the entry that names them is not known to be committed, or it is between the old
+    /// voters and the new. Until that ends, a majority of the old voters is needed too.
+    pub changing: bool,
+    /// Who votes, or did before a change that has not ended.
     pub voters: Vec<Peer>,
     /// Who listens.
     pub learners: Vec<Peer>,
@@ -80,6 +83,8 @@ impl<E: Environment> Replica<E> {
         }
         let place = |id: &Option<LogId>| id.as_ref().map(|id| LogIndex(id.index));
         let last = metrics.last_log_index;
+        let committed = place(&metrics.cluster_committed);
+        let members_at = place(metrics.membership_config.log_id()).unwrap_or(LogIndex(0));
         let follower = |matched: &Option<LogId>| {
             let has = matched.as_ref().map_or(0, |id| id.index + 1);
             Follower { matched: place(matched), lag: last.map_or(0, |last| last + 1).saturating_sub(has) }
@@ -91,11 +96,13 @@ impl<E: Environment> Replica<E> {
             leads: leadership.lead_term.is_some(),
             leader: leadership.leader,
             last_log: last.map(LogIndex),
-            committed: place(&metrics.cluster_committed),
+            committed,
             applied: place(&metrics.last_applied),
             snapshot: place(&metrics.snapshot),
             purged: place(&metrics.purged),
-            members_at: place(metrics.membership_config.log_id()).unwrap_or(LogIndex(0)),
+            members_at,
+            changing: committed.is_none_or(|committed| committed < members_at)
+                || membership.get_joint_config().len() > 1,
             voters,
             learners,
             followers: followers

@@ -117,12 +117,14 @@ async fn members_that_may_be_taken_back_are_not_told_as_applied() {
     .await;
     let before = leader.applied_members();
     assert_eq!(before.peers, [group.peer(1), group.peer(2)]);
+    eventually("the last change of members is over", || async { !leader.status().changing }).await;
 
     cut.store(follower, Ordering::SeqCst);
     let absent = Peer { id: ControllerId(9), address: "127.0.0.1:1".into() };
     let added = leader.add_learner(absent.clone()).await;
     assert!(added.is_err(), "no quorum answered: {added:?}");
     assert_eq!(leader.status().learners, std::slice::from_ref(&absent), "its log has the entry");
+    assert!(leader.status().changing, "and it is not committed");
     assert_eq!(leader.applied_members(), before);
 
     cut.store(0, Ordering::SeqCst);
@@ -130,4 +132,5 @@ async fn members_that_may_be_taken_back_are_not_told_as_applied() {
     let after = leader.applied_members();
     assert_eq!(after.at, leader.status().members_at);
     assert_eq!(after.peers, [group.peer(1), group.peer(2), absent]);
+    eventually("it shows that the change is over", || async { !leader.status().changing }).await;
 }

@@ -58,6 +58,8 @@ enum Step {
 
 /// Who votes and who learns, as the leader says.
 struct Group {
+    /// It is between old voters and new.
+    changing: bool,
     voters: BTreeSet<ControllerId>,
     learners: BTreeSet<ControllerId>,
 }
@@ -219,12 +221,13 @@ impl Processes {
         self.group().is_some_and(|group| group.voters.contains(&id) && self.leaves_a_majority(&group, id))
     }
 
-    /// A majority of the voters is always whole, and nobody is wiped while members change.
+    /// A majority of the voters is always whole, and nobody is wiped while members change. A change goes on when the
+    /// command that began it has given up; until it ends the old voters need their majority too.
     fn may_wipe(&self, id: ControllerId) -> bool {
         self.members_are_settled()
             && self.group().is_some_and(|group| {
                 let whole = group.voters.iter().filter(|voter| **voter != id && !self.is_broken(**voter)).count();
-                group.voters.contains(&id) && 2 * whole > group.voters.len()
+                !group.changing && group.voters.contains(&id) && 2 * whole > group.voters.len()
             })
     }
 
@@ -235,7 +238,8 @@ impl Processes {
             let members = status.members.iter().filter(move |member| member.role() == role);
             members.filter_map(|member| member.peer.as_ref()).map(|peer| ControllerId(peer.id)).collect()
         };
-        Some(Group { voters: all(MemberRole::Voter), learners: all(MemberRole::Learner) })
+        let changing = status.members_changing;
+        Some(Group { changing, voters: all(MemberRole::Voter), learners: all(MemberRole::Learner) })
     }
 }
 

@@ -180,14 +180,15 @@ impl Sim {
         })
     }
 
-    /// The atlas of damage: a majority of the voters is always whole, and nobody is damaged while members change.
+    /// The atlas of damage: a majority of the voters is always whole, and nobody is damaged while members change. A
+    /// change goes on when whoever wished it has gone; until it ends the old voters need their majority too.
     fn may_damage(&self, id: ControllerId) -> bool {
         let settled = self.members_are_settled() && !self.members.busy.load(Ordering::SeqCst);
         settled
             && self.leader().and_then(|id| self.ether.station(id)).is_some_and(|leader| {
-                let voters = leader.replica.status().voters;
+                let Status { changing, voters, .. } = leader.replica.status();
                 let whole = voters.iter().filter(|voter| voter.id != id && !self.is_broken(voter.id)).count();
-                has(&voters, id) && 2 * whole > voters.len()
+                !changing && has(&voters, id) && 2 * whole > voters.len()
             })
     }
 }

@@ -37,6 +37,7 @@ pub(super) fn reply<E: Environment>(node: &Node<E>) -> pb::StatusReply {
         laboratory: node.laboratory,
         version: env!("CARGO_PKG_VERSION").into(),
         digest: state.digest().to_string(),
+        members_changing: raft.changing,
     })
 }
 

@@ -36,6 +36,7 @@ struct StatusView {
     digest: String,
     version: String,
     members: Vec<MemberView>,
+    members_changing: bool,
     hosts: HostsView,
     instances: u32,
     parked: u32,
@@ -91,6 +92,7 @@ fn view(reply: pb::StatusReply) -> Result<StatusView, Failure> {
         digest: reply.digest,
         version: reply.version,
         members: reply.members.into_iter().map(MemberView::from).collect(),
+        members_changing: reply.members_changing,
         hosts: HostsView {
             new: hosts.new,
             up: hosts.up,
@@ -127,6 +129,10 @@ fn text(status: &StatusView) -> String {
     ];
     if status.storm_brake_closed {
         lines.insert(2, ("storm brake", "CLOSED: too many fences; 'quorumfence arm' opens it".into()));
+    }
+    if status.members_changing {
+        let what = "CHANGING: until that ends, decisions need a majority of the old voters besides one of the new";
+        lines.push(("members", what.into()));
     }
     if status.laboratory {
         lines.insert(
