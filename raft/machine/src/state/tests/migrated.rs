@@ -23,6 +23,15 @@ fn report(rig: &mut Rig, number: u8, report: AgentReport) {
     rig.ok(Change::AgentReport { host: host(number), report });
 }
 
+impl Rig {
+    /// Has a host start an instance that died with another one.
+    fn recover(&mut self, fence: Token, number: u8, target: u8) {
+        self.ok(plan(fence, number, to(target, target)));
+        let (instance, token) = (instance(number), Token(LogIndex(self.index)));
+        self.ok(Change::RecoveryResult { instance, token, outcome: Outcome::Observed(InstanceState::Running) });
+    }
+}
+
 /// Host 3 has listed that instance 2 is coming, and host 2 says what became of it.
 fn left_as(state: InstanceState) -> Rig {
     let mut rig = Rig::green();
@@ -31,12 +40,15 @@ fn left_as(state: InstanceState) -> Rig {
     rig
 }
 
-/// Admits host 3 again in its second boot.
-fn readmit(rig: &mut Rig) {
-    report(rig, 3, Rig::list(13, &[]));
-    rig.vote_all(3, Verdict::Alive { boot: boot(13) });
+/// Admits a fenced host again in its second boot. Returns the entry that reported it.
+fn readmit(rig: &mut Rig, number: u8) -> LogIndex {
+    let second = 10 + number;
+    report(rig, number, Rig::list(second, &[]));
+    let reported = LogIndex(rig.index);
+    rig.vote_all(number, Verdict::Alive { boot: boot(second) });
     rig.clock += 60_000;
-    rig.ok(Change::HostAdmit { host: host(3), boot: boot(13) });
+    rig.ok(Change::HostAdmit { host: host(number), boot: boot(second) });
+    reported
 }
 
 #[test]
@@ -112,7 +124,7 @@ fn what_may_have_gone_with_a_host_is_told_after_that_host_is_back() {
         let token = rig.fence(3);
         rig.ok(plan(token, 3, to(1, 1)));
         rig.report(1, 1, &[1, 3]);
-        readmit(&mut rig);
+        readmit(&mut rig, 3);
         assert_eq!(rig.state.host(&host(3)).unwrap().state, HostState::Up { boot: boot(13) });
         let death = rig.state.instance(&instance(2)).unwrap().may_have_died.clone().unwrap();
         assert!(death.on_its_way);
@@ -139,6 +151,22 @@ fn what_went_with_a_boot_that_another_one_followed_is_recovered() {
         rig.report(2, 2, &[]);
         rig.ok(plan(token, 2, to(1, 1)));
     }
+}
+
+#[test]
+fn what_a_late_list_gave_to_a_third_host_went_with_the_earlier_boot_that_it_was_coming_to() {
+    let mut rig = left_as(InstanceState::Running);
+    report(&mut rig, 3, Rig::list(13, &[]));
+    rig.report(1, 1, &[1, 2]);
+    rig.report(2, 2, &[]);
+    assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+    report(&mut rig, 3, Rig::list(14, &[]));
+    let HostState::Lost { at, .. } = rig.state.host(&host(3)).unwrap().state else { panic!("it is lost") };
+    rig.ok(Change::FenceDecide { host: host(3), lost_at: at });
+    let token = Token(LogIndex(rig.index));
+    rig.ok(Change::FenceNewBoot { token, boot: boot(14) });
+    report(&mut rig, 1, list(1, InstanceState::Migrated, &[1]));
+    rig.ok(plan(token, 2, to(2, 2)));
 }
 
 #[test]
@@ -203,13 +231,10 @@ fn an_earlier_death_is_remembered_although_it_was_seen_on_its_way_to_another_tha
     rig.report(3, 3, &[2, 3]);
     report(&mut rig, 1, list(1, InstanceState::Moving, &[1]));
     let first = rig.fence(3);
-    rig.ok(plan(first, 3, to(2, 2)));
-    let (id, token) = (instance(3), Token(LogIndex(rig.index)));
-    let outcome = Outcome::Observed(InstanceState::Running);
-    rig.ok(Change::RecoveryResult { instance: id, token, outcome });
+    rig.recover(first, 3, 2);
     rig.fence(1);
     let proven = LogIndex(rig.index);
-    readmit(&mut rig);
+    readmit(&mut rig, 3);
     let death = rig.state.instance(&instance(2)).unwrap().may_have_died.clone().unwrap();
     assert_eq!((death.host, death.on_its_way), (host(3), false));
     let too_early = AgentReport { as_of: Some(LogIndex(proven.0 - 1)), ..Rig::list(2, &[3]) };
@@ -221,15 +246,24 @@ fn an_earlier_death_is_remembered_although_it_was_seen_on_its_way_to_another_tha
 
 #[test]
 fn what_ran_there_died_there_although_it_was_seen_on_its_way_elsewhere_later() {
-    let mut rig = Rig::green();
-    rig.report(3, 3, &[2, 3]);
-    report(&mut rig, 1, list(1, InstanceState::Moving, &[1]));
-    let first = rig.fence(3);
-    let last = rig.fence(1);
-    rig.report(2, 2, &[]);
-    let fence = rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence;
-    assert_eq!((fence, first < last), (first, true));
-    assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+    for back in [&[][..], &[3], &[3, 1], &[1, 3]] {
+        let mut rig = Rig::green();
+        rig.report(3, 3, &[2, 3]);
+        report(&mut rig, 1, list(1, InstanceState::Moving, &[1]));
+        let first = rig.fence(3);
+        rig.recover(first, 3, 2);
+        let last = rig.fence(1);
+        let proven = LogIndex(rig.index);
+        rig.recover(last, 1, 2);
+        let over_at = back.iter().map(|number| readmit(&mut rig, *number)).last().unwrap_or(proven);
+        let too_early = AgentReport { as_of: Some(LogIndex(over_at.0 - 1)), ..Rig::list(2, &[1, 3]) };
+        report(&mut rig, 2, too_early);
+        assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery, None, "admitted: {back:?}");
+        rig.report(2, 2, &[1, 3]);
+        let fence = rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence;
+        assert_eq!((fence, first < last), (first, true));
+        assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
+    }
 }
 
 /// Instance 2 was on host 3, which says so still, and its owner says what it has since.
