@@ -45,11 +45,10 @@ impl Mover {
     async fn wait(mut self) {
         let began = clock();
         while self.laboratory.moves_to(self.instance).as_ref() == Some(&self.to) {
-            if began.elapsed() > Duration::from(MOVE_MAX) {
-                return self.laboratory.abandon_move(self.instance);
-            }
             if began.elapsed() >= Duration::from(COPY) && self.is_listed().await {
                 self.laboratory.finish_move(self.instance);
+            } else if began.elapsed() > Duration::from(MOVE_MAX) {
+                return self.laboratory.abandon_move(self.instance);
             }
             sleep(LOOK).await;
         }
