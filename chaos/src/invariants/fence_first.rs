@@ -198,7 +198,9 @@ impl FenceFirst {
         let is_down = self.hosts.get(to).is_some_and(|host| host.proven_at > host.admitted_at);
         let has_died = self.died.get(&instance).is_some_and(|(host, proven)| host == to && *proven);
         let was_dead = is_down || has_died;
-        if !has_been && !may_have_died {
+        // It went to another host than anybody could see, and died there: that one is proven dead as well.
+        let died_elsewhere = self.died.get(&instance).is_some_and(|(_, proven)| *proven);
+        if !has_been && !may_have_died && !(died_elsewhere && is_down) {
             return Err(format!("{instance} is given to {to} at {}, and has not been there", entry.index));
         }
         self.give(entry, instance, to);

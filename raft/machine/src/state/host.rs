@@ -230,11 +230,6 @@ pub(super) fn report(state: &mut State, at: LogIndex, name: &HostId, report: &Ag
         let is_left = |id: &InstanceId| state.instances.get(id).is_some_and(|row| row.token.0 > before.list_at);
         let is_of_earlier = |id: &InstanceId| before.ran_before.contains(id) || before.came_before.contains(id);
         facts.keep_of_earlier_boots(|id| is_of_earlier(id) || !is_left(id));
-        let is_from_elsewhere = |id: &InstanceId| {
-            let row = state.instances.get(id).filter(|_| before.moving.contains(id));
-            row.is_some_and(|row| row.left_before(before.as_of))
-        };
-        facts.came_before.retain(|id| !is_from_elsewhere(id));
         let was_back = |id: &InstanceId| {
             let listed = before.listed_until(id);
             state.instances.get(id).zip(listed).is_some_and(|(row, listed)| row.was_seen_since(listed))

@@ -151,11 +151,6 @@ impl Instance {
         }
     }
 
-    /// Returns whether its owner had said that it left before a list was made.
-    pub(super) fn left_before(&self, as_of: Option<LogIndex>) -> bool {
-        self.left_at.is_some_and(|left_at| Some(left_at) <= as_of)
-    }
-
     /// Returns whether its owner listed it as running after an entry was known to it: what that entry brought is older.
     pub(super) fn was_seen_since(&self, at: LogIndex) -> bool {
         self.seen_as_of >= Some(at)

@@ -236,11 +236,20 @@ pub(crate) fn may_run_on(state: &State, id: InstanceId) -> impl Iterator<Item = 
 }
 
 pub(super) fn may_run(state: &State, host: &Host, id: InstanceId) -> bool {
-    let is_over = |boot: BootId| match host.state {
+    host.agent.as_ref().is_some_and(|agent| agent.running.contains(&id) && !is_over(state, host, agent.boot))
+}
+
+/// Returns whether a boot of a host is proven over.
+fn is_over(state: &State, host: &Host, boot: BootId) -> bool {
+    match host.state {
         HostState::Fenced { token } => state.fences.get(&token).is_none_or(|fence| fence.boot == Some(boot)),
         HostState::New | HostState::Up { .. } | HostState::Lost { .. } | HostState::Fencing { .. } => false,
-    };
-    host.agent.as_ref().is_some_and(|agent| agent.running.contains(&id) && !is_over(agent.boot))
+    }
+}
+
+/// Returns whether a host is proven off, so that it cannot tell anything.
+fn is_proven_off(state: &State, host: &HostId) -> bool {
+    state.hosts.get(host).is_some_and(|host| matches!(host.state, HostState::Fenced { .. }))
 }
 
 /// Returns whether a start on this host would be the only copy, as far as agents have listed what runs.

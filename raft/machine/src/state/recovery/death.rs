@@ -3,13 +3,14 @@
 //! Other hands moved an instance there, and its owner has not said yet that it let it go. A migration that was under way may
 //! also have failed, or gone back. Only the owner's list tells, when it was made after the host was proven dead. Where the
 //! host had listed the instance as still on its way, the list must say that a migration took it away: it may have ended before
-//! it ever arrived.
+//! it ever arrived. Nor does that say where to: the migration may have failed with the dead host, and the next one have gone
+//! elsewhere. So every host that may run anything must have listed since, without the instance.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{may_run_on, runs_since, wait};
 use crate::state::instance::give;
-use crate::state::{AgentFacts, Death, Host, HostState, Instance, Stage, State};
+use crate::state::{Death, Host, HostState, Instance, Stage, State};
 use crate::{AgentReport, BootId, Event, HostId, InstanceId, InstanceState, LogIndex, Token};
 
 /// That an instance ran on a host which is proven dead, while the log still gives it to another one: it was moved there, or
@@ -53,7 +54,6 @@ fn of_fenced(state: &State) -> impl Iterator<Item = Claim<'_>> {
         let next = facts.filter(|facts| facts.boot != boot).map(|facts| facts.boot_at);
         let over_at = proven_at.max(next.unwrap_or_default());
         let rows = ran.chain(came).filter_map(move |(id, on_its_way)| Some((state.instances.get(&id)?, on_its_way)));
-        let rows = rows.filter(move |(row, on_its_way)| !(*on_its_way && comes_from_elsewhere(row, facts, boot)));
         // What the log gave to its owner since was not there any more.
         let listed_at = move |row: &Instance| match facts {
             Some(facts) if facts.boot == boot && facts.running.contains(&row.id) => facts.list_at,
@@ -65,13 +65,6 @@ fn of_fenced(state: &State) -> impl Iterator<Item = Claim<'_>> {
         let was_back = move |row: &Instance| row.was_seen_since(listed_at(row));
         rows.filter_map(move |(row, on_its_way)| Claim::of(row, &host.id, fence, over_at, on_its_way || was_back(row)))
     })
-}
-
-/// Returns whether a host that lists an instance as coming does so after its owner said that it had left: it comes from a host
-/// that has not listed it, and runs there still.
-fn comes_from_elsewhere(row: &Instance, facts: Option<&AgentFacts>, boot: BootId) -> bool {
-    let is_listed = |facts: &&AgentFacts| facts.boot == boot && facts.moving.contains(&row.id);
-    facts.filter(is_listed).is_some_and(|facts| row.left_before(facts.as_of))
 }
 
 /// Returns the boot of a host that a fence has proven over, and the entry that did.
@@ -96,20 +89,50 @@ impl<'a> Claim<'a> {
         Self { proven_at, ..kept }
     }
 
-    /// Returns how it ends, now that its owner has let the instance go and no other host has it.
-    fn ends(&self, is_migrated: bool) -> Ending {
+    /// Returns how it ends, now that its owner has let the instance go and no other host has it; `None` while a host that has
+    /// not listed since may have it. `news` is a list that is not in the state yet.
+    fn ends(&self, state: &State, is_migrated: bool, news: Option<(&HostId, &AgentReport)>) -> Option<Ending> {
         let (id, dead, fence) = (self.id, self.dead.clone(), self.fence);
-        if self.on_its_way && !is_migrated {
-            Ending::Ended { id, dead, fence }
-        } else {
-            Ending::Died { id, dead, fence }
+        match (self.on_its_way, is_migrated) {
+            (true, false) => Some(Ending::Ended { id, dead, fence }),
+            (true, true) if self.wants_lists_of(state, news).next().is_some() => None,
+            (true, true) | (false, _) => Some(Ending::Died { id, dead, fence }),
         }
+    }
+
+    /// Returns the entry that a list must know of to say that the instance did not go to its host when it left its owner.
+    fn left_at(&self, state: &State) -> LogIndex {
+        let left_at = state.instances.get(&self.id).and_then(|row| row.left_at);
+        left_at.unwrap_or_default().max(self.proven_at)
+    }
+
+    /// Returns the hosts that may have what was on its way to the dead one, because it went elsewhere: those that have not
+    /// listed since it left, in a boot that is not proven over.
+    fn wants_lists_of<'s>(
+        &self,
+        state: &'s State,
+        news: Option<(&HostId, &AgentReport)>,
+    ) -> impl Iterator<Item = &'s Host> {
+        let since = Some(self.left_at(state));
+        let (news_of, news) = news.map(|(host, report)| (host.clone(), (report.boot, report.as_of))).unzip();
+        state.hosts.values().filter(move |host| {
+            host.agent.as_ref().is_some_and(|facts| {
+                let told = news.filter(|_| news_of.as_ref() == Some(&host.id));
+                let (boot, as_of) = told.unwrap_or((facts.boot, facts.as_of));
+                !super::is_over(state, host, boot) && as_of < since
+            })
+        })
     }
 
     /// Returns whether its owner is up, or not enrolled yet, so that its list will tell.
     fn is_asked(&self, state: &State) -> bool {
         let owner = state.hosts.get(self.owner);
         owner.is_some_and(|owner| owner.up_boot().is_some() || owner.state == HostState::New)
+    }
+
+    /// Returns whether its owner let go of what was only on its way, and nobody has said where to.
+    fn may_have_gone_elsewhere(&self, state: &State) -> bool {
+        self.on_its_way && is_migrated(state, self.id)
     }
 
     /// Returns whether a list tells: it was made after the proof.
@@ -177,6 +200,18 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
     events
 }
 
+/// Returns whether the owner of what was on its way has said what it can say: it was listed since the proof, or is proven off.
+fn has_told(state: &State, claim: &Claim<'_>) -> bool {
+    state.hosts.get(claim.owner).is_some_and(|owner| match owner.state {
+        HostState::Up { boot } => {
+            let facts = owner.agent.as_ref().filter(|facts| facts.boot == boot && facts.is_current());
+            facts.is_some_and(|facts| facts.as_of >= Some(claim.proven_at))
+        }
+        HostState::Fenced { .. } => true,
+        HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } => false,
+    })
+}
+
 /// Returns the claims that a list settles, and how. Of what its owner does not have none while a third host may run it, as far
 /// as its last list says. A definition that is shut off is what a migration leaves behind.
 fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = (Claim<'a>, Ending)> {
@@ -198,7 +233,9 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
             )
             | None => {}
         }
-        if claim.owner != host || !is_up {
+        let is_owners = claim.owner == host && is_up;
+        let tells_later = claim.on_its_way || super::is_proven_off(state, claim.owner);
+        if !is_owners && !(tells_later && has_told(state, &claim)) {
             return None;
         }
         let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host);
@@ -207,7 +244,8 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
             Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
             None if elsewhere.next().is_some() => None,
             None => {
-                let ending = claim.ends(is_migrated(state, id) || listed(id) == Some(InstanceState::Migrated));
+                let has_left = is_migrated(state, id) || (is_owners && listed(id) == Some(InstanceState::Migrated));
+                let ending = claim.ends(state, has_left, Some((host, report)))?;
                 Some((claim, ending))
             }
         }
@@ -235,9 +273,14 @@ fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) 
 /// owner, and who listed it before.
 pub(in crate::state) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
     claims(state).flat_map(move |claim| {
-        let owner = Some(claim.owner).filter(|_| claim.is_asked(state));
+        let has_told = claim.on_its_way && has_told(state, &claim);
+        let owner = Some(claim.owner).filter(|_| claim.is_asked(state) && !has_told);
         let others = may_run_on(state, claim.id).filter(|host| host.up_boot().is_some()).map(|host| &host.id);
-        others.chain(owner).map(move |host| (host, claim.proven_at))
+        let left_at = claim.left_at(state);
+        let may_have_it = claim.may_have_gone_elsewhere(state).then(|| claim.wants_lists_of(state, None));
+        let may_have_it = may_have_it.into_iter().flatten().map(move |host| (&host.id, left_at));
+        let proven_at = claim.proven_at;
+        others.chain(owner).map(move |host| (host, proven_at)).chain(may_have_it).collect::<Vec<_>>()
     })
 }
 
@@ -249,7 +292,10 @@ pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId)
         owner.is_none_or(|state| matches!(state, HostState::Fenced { .. } | HostState::New))
     };
     let is_elsewhere = |id: InstanceId| may_run_on(state, id).any(|other| other.id != *host);
-    let has_come = |claim: &Claim<'_>| !claim.on_its_way || is_migrated(state, claim.id);
+    let has_come = |claim: &Claim<'_>| {
+        let ending = claim.ends(state, is_migrated(state, claim.id), None);
+        matches!(ending, Some(Ending::Died { .. }))
+    };
     let brought =
         |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner) && has_come(claim) && !is_elsewhere(claim.id);
     let brought = claims(state).filter(brought).map(|claim| (claim.id, host.clone())).collect();
@@ -258,7 +304,8 @@ pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId)
         let row = state.instances.get(&claim.id);
         claim.owner == host && row.is_some_and(|row| !row.state.dies_with_its_owner())
     };
-    let untold = claims(state).filter(is_down).map(|claim| claim.ends(is_migrated(state, claim.id))).collect();
+    let untold = claims(state).filter(is_down);
+    let untold = untold.filter_map(|claim| claim.ends(state, is_migrated(state, claim.id), None)).collect();
     events.extend(end_claims(state, at, untold));
     events
 }
@@ -274,9 +321,14 @@ pub(in crate::state) fn keep_unsettled(state: &mut State, host: &HostId) {
 }
 
 impl State {
-    /// Returns whether a list tells of an instance whether it died with another host which ran it too.
+    /// Returns whether a list tells of an instance whether it died with another host which ran it too, or is one of those that
+    /// must tell together.
     pub fn tells_of_a_death(&self, host: &HostId, report: &AgentReport) -> bool {
-        told_by(self, host, report).next().is_some()
+        let is_one_of_many = |claim: Claim<'_>| {
+            let wants = |news| claim.wants_lists_of(self, news).any(|wanted| wanted.id == *host);
+            claim.may_have_gone_elsewhere(self) && wants(None) && !wants(Some((host, report)))
+        };
+        claims(self).any(is_one_of_many) || told_by(self, host, report).next().is_some()
     }
 }
 
@@ -286,7 +338,12 @@ pub(crate) fn waits_for_lists(state: &State) -> impl Iterator<Item = (&HostId, &
     claims(state).map(move |claim| {
         let facts = state.hosts.get(claim.owner).and_then(|owner| owner.agent.as_ref());
         let has_told = facts.is_some_and(|facts| facts.as_of >= Some(claim.proven_at));
-        let other = may_run_on(state, claim.id).map(|host| &host.id).find(|other| *other != claim.owner);
-        (claim.dead, other.filter(|_| has_told).unwrap_or(claim.owner))
+        let has_told = has_told || super::is_proven_off(state, claim.owner);
+        let mut others = may_run_on(state, claim.id).filter(|other| other.id != *claim.owner);
+        let other = others.next().or_else(|| {
+            let wants_lists = claim.may_have_gone_elsewhere(state).then(|| claim.wants_lists_of(state, None).next());
+            wants_lists.flatten()
+        });
+        (claim.dead, other.filter(|_| has_told).map_or(claim.owner, |other| &other.id))
     })
 }

@@ -4,7 +4,8 @@ use super::recovery::{plan, to};
 use super::rig::{Rig, boot, host, instance};
 use crate::state::waits_for_lists;
 use crate::{
-    AgentReport, Change, Event, HostId, HostState, InstanceState, LogIndex, Outcome, Rejected, Token, Verdict,
+    AgentReport, Change, Event, HostId, HostState, InstanceId, InstanceState, LogIndex, Outcome, Rejected, Token,
+    Verdict,
 };
 
 fn owner(rig: &Rig, number: u8) -> (HostId, InstanceState) {
@@ -30,6 +31,40 @@ impl Rig {
         let (instance, token) = (instance(number), Token(LogIndex(self.index)));
         self.ok(Change::RecoveryResult { instance, token, outcome: Outcome::Observed(InstanceState::Running) });
     }
+}
+
+/// Lets every host that is asked for a list say what it said last, until nobody is asked.
+fn answer(rig: &mut Rig) {
+    for _ in 0..10 {
+        let asked: Vec<(HostId, LogIndex)> = rig.state.unlisted().into_iter().collect();
+        let is_heard = |host: &HostId| rig.state.host(host).is_some_and(|row| rig.state.lost_at(row).is_none());
+        let asked = asked.into_iter().filter(|(host, _)| is_heard(host));
+        let asked = asked.filter_map(|(host, since)| Some((rig.state.host(&host)?.agent.clone()?, host, since)));
+        let told: Vec<(HostId, AgentReport)> = asked
+            .map(|(facts, host, since)| {
+                let row = |id: &InstanceId| {
+                    let mut rows = Rig::list(1, &[id.0[0]]).instances;
+                    rows[0].state =
+                        if facts.moving.contains(id) { InstanceState::Moving } else { InstanceState::Running };
+                    rows.remove(0)
+                };
+                let instances = facts.running.iter().map(row).collect();
+                (host, AgentReport { boot: facts.boot, instances, as_of: Some(since), ..Rig::list(1, &[]) })
+            })
+            .collect();
+        if told.is_empty() {
+            return;
+        }
+        let mut is_news = false;
+        for (host, report) in told {
+            if rig.state.is_told_anew(&host, &report) || rig.state.tells_of_a_death(&host, &report) {
+                is_news = true;
+                rig.ok(Change::AgentReport { host, report });
+            }
+        }
+        assert!(is_news, "whoever is asked is heard");
+    }
+    panic!("somebody is asked again and again");
 }
 
 /// Host 3 has listed that instance 2 is coming, and host 2 says what became of it.
@@ -59,8 +94,29 @@ fn what_a_migration_took_away_died_with_the_host_that_it_was_coming_to() {
         let token = rig.fence(3);
         assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)), "it may have gone back");
         report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+        assert_eq!(owner(&rig, 2).0, host(2), "the others may have it");
+        answer(&mut rig);
         assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running));
         rig.ok(plan(token, 2, to(1, 1)));
+    }
+}
+
+#[test]
+fn what_left_for_another_host_than_the_one_that_died_is_not_recovered() {
+    for late in [false, true] {
+        let mut rig = left_as(InstanceState::Running);
+        let token = rig.fence(3);
+        report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+        if late {
+            rig.lose(1);
+            answer(&mut rig);
+            assert_eq!(owner(&rig, 2), (host(2), InstanceState::Migrated), "host 1 may have it");
+            rig.vote_all(1, Verdict::Alive { boot: boot(1) });
+        }
+        rig.report(1, 1, &[1, 2]);
+        answer(&mut rig);
+        assert_eq!(owner(&rig, 2), (host(1), InstanceState::Running));
+        assert!(matches!(rig.refused(plan(token, 2, to(1, 1))), Rejected::NoAssignment(_)));
     }
 }
 
@@ -72,6 +128,7 @@ fn what_left_is_not_taken_for_ended_by_what_its_owner_lists_later() {
         assert_eq!(owner(&rig, 2), (host(2), InstanceState::Migrated));
         let token = rig.fence(3);
         report(&mut rig, 2, later);
+        answer(&mut rig);
         rig.ok(plan(token, 2, to(1, 1)));
     }
     let mut rig = left_as(InstanceState::Migrated);
@@ -96,6 +153,7 @@ fn what_left_an_owner_that_died_is_recovered_when_its_target_is_proven_dead_too(
         let (first, second) = if owner_first { (2, 3) } else { (3, 2) };
         rig.fence(first);
         let token = rig.fence(second);
+        answer(&mut rig);
         let fence =
             if owner_first { token } else { rig.state.instance(&instance(2)).unwrap().recovery.clone().unwrap().fence };
         rig.ok(plan(fence, 2, to(1, 1)));
@@ -129,6 +187,7 @@ fn what_may_have_gone_with_a_host_is_told_after_that_host_is_back() {
         let death = rig.state.instance(&instance(2)).unwrap().may_have_died.clone().unwrap();
         assert!(death.on_its_way);
         report(&mut rig, 2, list(2, told, &[]));
+        answer(&mut rig);
         assert_eq!(rig.state.instance(&instance(2)).unwrap().recovery.is_some(), is_recovered);
         assert_eq!(rig.state.instance(&instance(2)).unwrap().may_have_died, None);
         if is_recovered {
@@ -149,6 +208,7 @@ fn what_went_with_a_boot_that_another_one_followed_is_recovered() {
         let token = Token(LogIndex(rig.index));
         rig.ok(Change::FenceNewBoot { token, boot: boot(*boots.last().unwrap()) });
         rig.report(2, 2, &[]);
+        answer(&mut rig);
         rig.ok(plan(token, 2, to(1, 1)));
     }
 }
@@ -166,6 +226,7 @@ fn what_a_late_list_gave_to_a_third_host_went_with_the_earlier_boot_that_it_was_
     let token = Token(LogIndex(rig.index));
     rig.ok(Change::FenceNewBoot { token, boot: boot(14) });
     report(&mut rig, 1, list(1, InstanceState::Migrated, &[1]));
+    answer(&mut rig);
     rig.ok(plan(token, 2, to(2, 2)));
 }
 
@@ -176,6 +237,7 @@ fn what_was_to_come_back_and_did_not_has_not_ended() {
     assert_eq!(owner(&rig, 2), (host(2), InstanceState::Migrated), "it is not back yet");
     let token = rig.fence(3);
     rig.report(2, 2, &[]);
+    answer(&mut rig);
     rig.ok(plan(token, 2, to(1, 1)));
 }
 
@@ -222,6 +284,7 @@ fn what_comes_back_and_leaves_again_left_then() {
     assert_eq!(rig.state.instance(&instance(2)).unwrap().left_at, Some(left_at), "it left once");
     let token = rig.fence(3);
     report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    answer(&mut rig);
     rig.ok(plan(token, 2, to(1, 1)));
 }
 
@@ -287,6 +350,7 @@ fn what_its_owner_had_again_ended_there_unless_it_left_once_more() {
             } else {
                 report(&mut rig, 2, list(2, gone_as, &[]));
             }
+            answer(&mut rig);
             let row = rig.state.instance(&instance(2)).unwrap();
             assert_eq!(row.recovery.is_some(), is_recovered, "{gone_as:?}, its owner dies: {owner_dies}");
         }
@@ -324,6 +388,7 @@ fn what_its_owner_had_again_did_not_die_with_a_boot_that_ran_it_before() {
             let token = Token(LogIndex(rig.index));
             rig.ok(Change::FenceNewBoot { token, boot: boot(*boots.last().unwrap()) });
             rig.report(2, 2, &[]);
+            answer(&mut rig);
             let row = rig.state.instance(&instance(2)).unwrap();
             assert_eq!(row.recovery.is_some(), is_recovered, "{gone_as:?}, {boots:?}");
         }
