@@ -70,7 +70,7 @@ impl Processes {
         match change {
             Member::Add if self.seats.len() + self.members.joins >= GROUP_MAX => {}
             Member::Add => self.members.joins += 1,
-            Member::Promote(id) if self.seats.contains_key(&id) => drop(self.members.wishes.insert(id, Wish::Voter)),
+            Member::Promote(id) if self.may_promote(id) => drop(self.members.wishes.insert(id, Wish::Voter)),
             Member::Demote(id) if self.may_lose(id) => drop(self.members.wishes.insert(id, Wish::Learner)),
             Member::Remove(id) if self.may_lose(id) => drop(self.members.wishes.insert(id, Wish::Gone)),
             Member::Promote(_) | Member::Demote(_) | Member::Remove(_) => {}
@@ -215,6 +215,11 @@ impl Processes {
         let stay: Vec<ControllerId> = group.voters.iter().copied().filter(|voter| *voter != id).collect();
         let whole = stay.iter().filter(|voter| !self.is_broken(**voter)).count();
         stay.len() >= VOTERS_MIN && 2 * whole > stay.len()
+    }
+
+    /// What lost its store is replaced, and never votes again.
+    fn may_promote(&self, id: ControllerId) -> bool {
+        self.seats.contains_key(&id) && !self.members.wiped.contains(&id)
     }
 
     fn may_lose(&self, id: ControllerId) -> bool {

@@ -64,7 +64,9 @@ impl Sim {
                 let keep = self.chance.draw();
                 self.crash(id, keep);
             }
-            Blow::Start => self.start(id, Expect::Existing),
+            // Whoever was removed left with the machine: another one under that id, with an empty disk, would vote.
+            Blow::Start if self.seats.contains_key(&id) => self.start(id, Expect::Existing),
+            Blow::Start => {}
             Blow::Pause(time) => self.hold(id, time.into()),
             Blow::Snapshot => self.on(id, |replica| async move { replica.snapshot().await }),
             Blow::HandOver => self.on(id, hand_over),

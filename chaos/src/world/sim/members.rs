@@ -55,7 +55,7 @@ impl Sim {
             Member::Add if self.seats.len() + usize::try_from(self.members.joins).unwrap_or(GROUP_MAX) >= GROUP_MAX => {
             }
             Member::Add => self.members.joins += 1,
-            Member::Promote(id) if self.seats.contains_key(&id) => drop(self.members.wishes.insert(id, Wish::Voter)),
+            Member::Promote(id) if self.may_promote(id) => drop(self.members.wishes.insert(id, Wish::Voter)),
             Member::Demote(id) if self.may_lose(id) => drop(self.members.wishes.insert(id, Wish::Learner)),
             Member::Remove(id) if self.may_lose(id) => drop(self.members.wishes.insert(id, Wish::Gone)),
             Member::Promote(_) | Member::Demote(_) | Member::Remove(_) => {}
@@ -171,6 +171,11 @@ impl Sim {
     /// Whether a controller is damaged, or was and waits for being replaced.
     pub(super) fn is_broken(&self, id: ControllerId) -> bool {
         self.members.damaged.contains(&id) || self.members.wishes.get(&id) == Some(&Wish::Gone)
+    }
+
+    /// What lost or changed its disk's contents is replaced, and never votes again.
+    fn may_promote(&self, id: ControllerId) -> bool {
+        self.seats.contains_key(&id) && !self.members.damaged.contains(&id)
     }
 
     fn may_lose(&self, id: ControllerId) -> bool {
