@@ -17,6 +17,8 @@ fn ten_minutes_of_processes_under_a_fresh_seed_keep_every_promise() {
     let again = format!("again: quorumfence-chaos run --world processes --seed {seed} --seconds {SECONDS}");
     let ran = Command::new(env!("CARGO_BIN_EXE_quorumfence-chaos"))
         .args(["run", "--world", "processes", "--json", "--seed", &seed, "--seconds", &SECONDS.to_string()])
+        .arg("--history")
+        .arg(place.path().join("history.jsonl"))
         .env("TMPDIR", place.path())
         .output()
         .unwrap();

@@ -34,8 +34,8 @@ pub struct Status {
     pub purged: Option<LogIndex>,
     /// The entry that says who votes and who listens. It need not be committed yet.
     pub members_at: LogIndex,
-    /// Whether the members are changing: the entry that names them is not known to be committed, or it is between the old
-    /// voters and the new. Until that ends, a majority of the old voters is needed too.
+    /// Whether the members are changing: the entry that names them is not committed, as far as this node knows, or it is
+    /// between the old voters and the new. Until that ends, a majority of the old voters is needed too.
     pub changing: bool,
     /// Who votes, or did before a change that has not ended.
     pub voters: Vec<Peer>,
@@ -101,7 +101,7 @@ impl<E: Environment> Replica<E> {
             snapshot: place(&metrics.snapshot),
             purged: place(&metrics.purged),
             members_at,
-            changing: committed.is_none_or(|committed| committed < members_at)
+            changing: committed.is_some_and(|committed| committed < members_at)
                 || membership.get_joint_config().len() > 1,
             voters,
             learners,
