@@ -30,6 +30,7 @@ impl From<Instance> for pb::Instance {
             may_have_died: instance.may_have_died.map(Into::into),
             seen_as_of: instance.seen_as_of.map(|at| at.0),
             left_at: instance.left_at.map(|at| at.0),
+            listed_elsewhere_at: instance.listed_elsewhere_at.map(|at| at.0),
         }
     }
 }
@@ -52,6 +53,7 @@ impl TryFrom<pb::Instance> for Instance {
             may_have_died: optional(message.may_have_died, "may_have_died")?,
             seen_as_of: message.seen_as_of.map(LogIndex),
             left_at: message.left_at.map(LogIndex),
+            listed_elsewhere_at: message.listed_elsewhere_at.map(LogIndex),
         })
     }
 }

@@ -205,6 +205,7 @@ fn instances() -> Vec<Instance> {
         state: InstanceState::Running,
         seen_as_of: None,
         left_at: None,
+        listed_elsewhere_at: None,
         started_at: None,
         recovery,
         may_have_died: None,
@@ -232,7 +233,8 @@ fn instances() -> Vec<Instance> {
     let dead = Instance { may_have_died: Some(death(false)), ..instance(None) };
     let migrated = Instance { may_have_died: Some(death(true)), state: InstanceState::Migrated, ..instance(None) };
     let seen = Instance { seen_as_of: Some(LogIndex(41)), left_at: Some(LogIndex(43)), ..instance(None) };
-    std::iter::once(None).chain(recoveries).map(instance).chain([started, dead, migrated, seen]).collect()
+    let stray = Instance { listed_elsewhere_at: Some(LogIndex(47)), ..instance(None) };
+    std::iter::once(None).chain(recoveries).map(instance).chain([started, dead, migrated, seen, stray]).collect()
 }
 
 /// Every proof.

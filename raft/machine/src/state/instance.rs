@@ -37,6 +37,9 @@ pub struct Instance {
     /// The entry by which its owner's agent said that a live migration had taken it away; `None` while it has not left.
     #[serde(default)]
     pub left_at: Option<LogIndex>,
+    /// The entry by which another host's agent last began to list it as running, while its owner had not let go.
+    #[serde(default)]
+    pub listed_elsewhere_at: Option<LogIndex>,
     /// The entry by which its owner's agent had started it; `None` while it was only ever listed.
     pub started_at: Option<LogIndex>,
     /// Its way to a new owner, while the old one is fenced.
@@ -162,6 +165,7 @@ impl Instance {
         self.token = token;
         self.seen_as_of = None;
         self.left_at = None;
+        self.listed_elsewhere_at = None;
         self.may_have_died = None;
     }
 
@@ -322,6 +326,9 @@ fn one(
         return vec![Event::InstanceMoved { instance: row.id, from: owner, to: host.clone() }];
     }
     if standing.newly_running {
+        if let Some(instance) = state.instances.get_mut(&row.id).filter(|instance| instance.recovery.is_none()) {
+            instance.listed_elsewhere_at = Some(at);
+        }
         return vec![Event::InstanceStray { instance: row.id, host: host.clone(), owner }];
     }
     Vec::new()
@@ -351,6 +358,7 @@ fn register(state: &mut State, at: LogIndex, host: &HostId, row: &InstanceReport
         state: row.state.of_owner(),
         seen_as_of: None,
         left_at: None,
+        listed_elsewhere_at: None,
         started_at: None,
         recovery: None,
         may_have_died: None,

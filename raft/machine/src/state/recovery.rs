@@ -47,9 +47,9 @@ pub(super) fn wait(state: &mut State, id: InstanceId, fence: Token) {
 }
 
 /// Returns the hosts that must list again what they listed before the log gave it to another one, before another host did,
-/// or before they were cut off; each with that entry.
+/// or before they were cut off; each with that entry. So must the owner of what another host has listed since.
 pub(super) fn told_of_old(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
-    state.hosts.values().flat_map(|host| {
+    let of_others = state.hosts.values().flat_map(|host| {
         host.agent.iter().flat_map(|facts| {
             let is_open = |row: &&Instance| row.is_open_on(&host.id) && may_run(state, host, row.id);
             let rows = facts.running.iter().filter_map(|id| state.instances.get(id)).filter(is_open);
@@ -57,6 +57,17 @@ pub(super) fn told_of_old(state: &State) -> impl Iterator<Item = (&HostId, LogIn
             let heard_again = (host.up_boot().is_some() && !facts.is_current()).then_some(facts.heard_again_at);
             asked_for.chain(heard_again).map(|since| (&host.id, since))
         })
+    });
+    of_others.chain(owners_asked(state))
+}
+
+/// Returns the owners whose list has what another host began to list as running after them, each with that entry. What came
+/// back before its owner could say that it had left changes nothing in the owner's list, which is news all the same.
+fn owners_asked(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
+    state.instances.values().filter(|row| row.recovery.is_none()).filter_map(|row| {
+        let since = row.listed_elsewhere_at.filter(|since| !row.was_seen_since(*since))?;
+        let owner = state.hosts.get(&row.owner).filter(|owner| lists_running(owner, row.id).is_some())?;
+        may_run_on(state, row.id).any(|host| host.id != owner.id).then_some((&owner.id, since))
     })
 }
 
@@ -87,6 +98,7 @@ impl State {
             let heard_again = (!last.is_current()).then_some(last.heard_again_at);
             let mut wanted = last.running.iter().filter_map(|id| wanted(id, last)).chain(heard_again);
             wanted.any(|since| report.as_of.is_none_or(|as_of| since <= as_of))
+                || owners_asked(self).any(|(owner, since)| owner == host && report.as_of >= Some(since))
         })
     }
 

@@ -235,7 +235,8 @@ fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl It
         }
         let is_owners = claim.owner == host && is_up;
         let tells_later = claim.on_its_way || super::is_proven_off(state, claim.owner);
-        if !is_owners && !(tells_later && has_told(state, &claim)) {
+        let tells = is_owners || (tells_later && has_told(state, &claim));
+        if !tells {
             return None;
         }
         let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host);

@@ -450,3 +450,40 @@ fn what_left_and_arrived_moves_as_before() {
     report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
     assert_eq!(owner(&rig, 2), (host(3), InstanceState::Running), "what its old owner says of it means nothing");
 }
+
+#[test]
+fn an_owner_that_has_an_instance_again_says_so_although_its_list_is_the_same() {
+    let mut rig = Rig::green();
+    rig.report(2, 2, &[2]);
+    rig.report(3, 3, &[2, 3]);
+    let listed = LogIndex(rig.index);
+    assert_eq!(rig.state.unlisted(), [(host(2), listed)].into(), "it may have come back meanwhile");
+    let same = |as_of| AgentReport { as_of, ..Rig::list(2, &[2]) };
+    assert!(!rig.state.is_told_anew(&host(2), &same(Some(LogIndex(listed.0 - 1)))), "it was made before");
+    assert!(!rig.state.is_told_anew(&host(2), &same(None)), "it may have been");
+    assert!(!rig.state.is_told_anew(&host(1), &same(Some(listed))), "it is another host's");
+    assert!(rig.state.is_told_anew(&host(2), &same(Some(listed))));
+    report(&mut rig, 2, same(Some(listed)));
+    assert_eq!(rig.state.unlisted(), [(host(3), listed)].into(), "it is asked in its turn");
+    rig.report(3, 3, &[2, 3]);
+    assert_eq!(rig.state.unlisted(), [].into(), "if both have it, nobody is asked for ever");
+}
+
+#[test]
+fn what_came_back_and_left_once_more_is_not_given_to_the_host_that_listed_it_between() {
+    for is_said in [true, false] {
+        let mut rig = Rig::green();
+        rig.report(2, 2, &[2]);
+        rig.report(3, 3, &[2, 3]);
+        if is_said {
+            rig.report(2, 2, &[2]);
+        }
+        report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+        assert_eq!(owner(&rig, 2).0, host(if is_said { 2 } else { 3 }), "{is_said}");
+        rig.fence(3);
+        let waits = |rig: &Rig| rig.state.instance(&instance(2)).unwrap().recovery.is_some();
+        assert_eq!(waits(&rig), !is_said, "host 1 has not listed since it left");
+        answer(&mut rig);
+        assert!(waits(&rig), "no host has it");
+    }
+}

@@ -317,10 +317,12 @@ fn a_move_that_is_refused_does_not_hold_the_others_back() {
 #[test]
 fn a_stray_copy_that_goes_away_leaves_the_instance_with_its_owner() {
     let mut rig = Rig::green();
-    let before = rig.state.instance(&instance(2)).unwrap().clone();
+    let mut row = rig.state.instance(&instance(2)).unwrap().clone();
     rig.report(3, 3, &[2, 3]);
+    row.listed_elsewhere_at = Some(LogIndex(rig.index));
     rig.report(3, 3, &[3]);
-    assert_eq!(rig.state.instance(&instance(2)), Some(&before));
+    assert_eq!(rig.state.instance(&instance(2)), Some(&row));
+    assert_eq!(rig.state.unlisted(), [].into(), "its owner has nothing to say");
     let stray = Event::InstanceStray { instance: instance(2), host: host(3), owner: host(2) };
     assert_eq!(rig.last_event(), stray, "nothing was told since");
 }
