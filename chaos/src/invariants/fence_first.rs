@@ -195,14 +195,15 @@ impl FenceFirst {
         let has_been = self.been.get(&instance).is_some_and(|hosts| hosts.contains(to));
         let died_since = self.ever.get(&instance).and_then(|hosts| hosts.get(to)).is_some_and(|proven| *proven);
         let may_have_died = died_since && !self.runs.contains_key(&instance);
-        let is_down = self.hosts.get(to).is_some_and(|host| host.proven_at > host.admitted_at);
-        let has_died = self.died.get(&instance).is_some_and(|(host, proven)| host == to && *proven);
-        let was_dead = is_down || has_died;
+        let row = self.hosts.get(to);
+        let is_down = row.is_some_and(|host| host.proven_at > host.admitted_at);
         // It went to another host than anybody could see, and died there: that one is proven dead as well.
-        let died_elsewhere = self.died.get(&instance).is_some_and(|(_, proven)| *proven);
-        if !has_been && !may_have_died && !(died_elsewhere && is_down) {
+        let has_died = self.died.get(&instance).is_some_and(|(_, proven)| *proven);
+        let died_elsewhere = has_died && row.is_some_and(|host| host.proven_at.is_some());
+        if !has_been && !may_have_died && !died_elsewhere {
             return Err(format!("{instance} is given to {to} at {}, and has not been there", entry.index));
         }
+        let was_dead = is_down || has_died;
         self.give(entry, instance, to);
         if let Some(home) = self.homes.get_mut(&instance) {
             home.is_dead = was_dead && !self.runs.contains_key(&instance);

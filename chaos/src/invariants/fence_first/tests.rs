@@ -160,7 +160,7 @@ fn what_is_given_to_a_host_has_been_there() {
 }
 
 #[test]
-fn what_died_on_a_host_where_nobody_saw_it_may_be_given_to_another_one_that_is_dead() {
+fn what_died_on_a_host_where_nobody_saw_it_may_be_given_to_another_one_that_died() {
     let moved = || Event::InstanceMoved { instance: instance(1), from: host("a"), to: host("b") };
     let fence = |story: Story, name: &str, token: u64| {
         let story = story.entry(token, vec![decided(name, token)]).power_off(name, Cause::Bmc);
@@ -169,6 +169,9 @@ fn what_died_on_a_host_where_nobody_saw_it_may_be_given_to_another_one_that_is_d
     let unseen = || before().ended(1, "a").started(1, "c", None);
     let plan = |story: Story| story.entry(30, vec![moved()]).entry(31, vec![planned(1, "b", "a", 31)]);
     acquits::<FenceFirst>(&plan(fence(fence(unseen(), "b", 10), "c", 20)));
+    let is_back = |story: Story| plan(story.power_on("b", 2).entry(25, vec![admitted("b", 2)]));
+    acquits::<FenceFirst>(&is_back(fence(fence(unseen(), "b", 10), "c", 20)));
+    convicts::<FenceFirst>(&is_back(fence(unseen(), "b", 10)), "has not been there");
     let never_proven = fence(unseen(), "b", 10).power_off("c", Cause::Outside);
     convicts::<FenceFirst>(&plan(never_proven), "has not been there");
     convicts::<FenceFirst>(&plan(fence(unseen(), "b", 10)), "has not been there");
