@@ -96,6 +96,12 @@ impl Promise for FenceFirst {
 
     fn see(&mut self, observation: &Observation) -> Result<(), String> {
         if let Some(entry) = self.committed.entry(observation) {
+            // An entry that proves a host dead tells first what follows from that. Whether the proof is true is judged in its turn.
+            for event in entry.events {
+                if let Event::HostFenced { host, .. } = event {
+                    self.is_proven_dead(host, entry.index);
+                }
+            }
             return entry.events.iter().try_for_each(|event| self.event(&entry, event));
         }
         if let Seen::PowerOff { host, .. } = &observation.seen {

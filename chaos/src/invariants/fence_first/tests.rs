@@ -169,6 +169,10 @@ fn what_died_on_a_host_where_nobody_saw_it_may_be_given_to_another_one_that_died
     let unseen = || before().ended(1, "a").started(1, "c", None);
     let plan = |story: Story| story.entry(30, vec![moved()]).entry(31, vec![planned(1, "b", "a", 31)]);
     acquits::<FenceFirst>(&plan(fence(fence(unseen(), "b", 10), "c", 20)));
+    // The proof of the one where it died brings the gift.
+    let last = fence(unseen(), "b", 10).entry(20, vec![decided("c", 20)]).power_off("c", Cause::Bmc);
+    let last = last.entry(30, vec![moved(), fenced("c", 20, off_proof())]);
+    acquits::<FenceFirst>(&last.entry(31, vec![planned(1, "b", "a", 31)]));
     let is_back = |story: Story| plan(story.power_on("b", 2).entry(25, vec![admitted("b", 2)]));
     acquits::<FenceFirst>(&is_back(fence(fence(unseen(), "b", 10), "c", 20)));
     convicts::<FenceFirst>(&is_back(fence(unseen(), "b", 10)), "has not been there");

@@ -103,7 +103,7 @@ impl fmt::Display for Reason {
             Self::WaitsForCopies { instances, host } => {
                 write!(
                     f,
-                    "host {host} has listed {instances} of its instances, so they may still run there; they move when its agent reports that they are gone. If {host} is off, 'quorumfence host confirm-dead {host}' says so"
+                    "{instances} of its instances may still run on host {host}; they move once its agent lists what runs there, without them. If {host} is off, 'quorumfence host confirm-dead {host}' says so"
                 )
             }
             Self::NobodyCanTell { host } => {

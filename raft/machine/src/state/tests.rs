@@ -14,5 +14,6 @@ mod recovery;
 mod returned;
 pub(crate) mod rig;
 mod settings;
+mod settled;
 mod told;
 mod vote;

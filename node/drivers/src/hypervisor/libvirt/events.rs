@@ -61,8 +61,12 @@ impl News {
             row.comes_back = begins_to_come;
             return;
         }
+        // One that was paused when it left comes back paused.
+        let came_paused = row.comes_back
+            && is(sys::VIR_DOMAIN_EVENT_SUSPENDED, event)
+            && is(sys::VIR_DOMAIN_EVENT_SUSPENDED_PAUSED, detail);
         let kinds = [sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_RESUMED, sys::VIR_DOMAIN_EVENT_STOPPED];
-        if kinds.into_iter().any(|kind| is(kind, event)) {
+        if came_paused || kinds.into_iter().any(|kind| is(kind, event)) {
             migrated.remove(at);
         }
     }
@@ -275,6 +279,7 @@ mod tests {
         let shut_down = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_SHUTDOWN);
         let coming = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_MIGRATED);
         let came = (sys::VIR_DOMAIN_EVENT_RESUMED, sys::VIR_DOMAIN_EVENT_RESUMED_MIGRATED);
+        let came_paused = (sys::VIR_DOMAIN_EVENT_SUSPENDED, sys::VIR_DOMAIN_EVENT_SUSPENDED_PAUSED);
         let failed = (sys::VIR_DOMAIN_EVENT_STOPPED, sys::VIR_DOMAIN_EVENT_STOPPED_FAILED);
         let booted = (sys::VIR_DOMAIN_EVENT_STARTED, sys::VIR_DOMAIN_EVENT_STARTED_BOOTED);
         let forgotten = (sys::VIR_DOMAIN_EVENT_UNDEFINED, sys::VIR_DOMAIN_EVENT_UNDEFINED_REMOVED);
@@ -288,6 +293,9 @@ mod tests {
             (&[left, coming, came, left], true),
             (&[shut_down], false),
             (&[left, coming, came], false),
+            (&[left, coming, came_paused], false),
+            (&[left, coming, came_paused, shut_down], false),
+            (&[came_paused, left], true),
             (&[left, booted], false),
             (&[left, shut_down], false),
             (&[], false),

@@ -90,11 +90,11 @@ impl<'a> Claim<'a> {
     }
 
     /// Returns how it ends, now that its owner has let the instance go and no other host has it; `None` while a host that has
-    /// not listed since may have it. `news` is a list that is not in the state yet.
+    /// not listed since may have it. `news` is a list that need not be in the state yet.
     fn ends(&self, state: &State, is_migrated: bool, news: Option<(&HostId, &AgentReport)>) -> Option<Ending> {
         let (id, dead, fence) = (self.id, self.dead.clone(), self.fence);
         match (self.on_its_way, is_migrated) {
-            (true, false) => Some(Ending::Ended { id, dead, fence }),
+            (true, false) => Some(Ending::Ended { id }),
             (true, true) if self.wants_lists_of(state, news).next().is_some() => None,
             (true, true) | (false, _) => Some(Ending::Died { id, dead, fence }),
         }
@@ -128,6 +128,41 @@ impl<'a> Claim<'a> {
     fn is_asked(&self, state: &State) -> bool {
         let owner = state.hosts.get(self.owner);
         owner.is_some_and(|owner| owner.up_boot().is_some() || owner.state == HostState::New)
+    }
+
+    /// Returns whether what a boot of its owner lists tells: the owner is up in it, or not enrolled yet.
+    fn is_heard(&self, state: &State, boot: BootId) -> bool {
+        state.hosts.get(self.owner).is_some_and(|owner| match owner.state {
+            HostState::New => true,
+            HostState::Up { boot: up } => boot == up,
+            HostState::Lost { .. } | HostState::Fencing { .. } | HostState::Fenced { .. } => false,
+        })
+    }
+
+    /// Returns whether its owner has said what it can say: it was listed since the proof, or is proven off.
+    fn has_been_told(&self, state: &State) -> bool {
+        let owner = state.hosts.get(self.owner);
+        let facts = owner.and_then(|owner| owner.agent.as_ref()).filter(|facts| facts.is_current());
+        let listed = facts.filter(|facts| facts.as_of >= Some(self.proven_at));
+        super::is_proven_off(state, self.owner) || listed.is_some_and(|facts| self.is_heard(state, facts.boot))
+    }
+
+    /// Returns how it ends as all lists say together; `None` while one is missing, or another host than its owner may run the
+    /// instance. Until the owner is off, the lists of others tell only of what was on its way.
+    fn is_settled(&self, state: &State, news: Option<(&HostId, &AgentReport)>) -> Option<Ending> {
+        let is_owners = news.is_some_and(|(host, report)| host == self.owner && self.is_heard(state, report.boot));
+        let tells_later = self.on_its_way || super::is_proven_off(state, self.owner);
+        let tells = is_owners || (tells_later && self.has_been_told(state));
+        let row = state.instances.get(&self.id).filter(|_| tells)?;
+        let told = |other: &&Host| news.is_none_or(|(host, _)| other.id != *host);
+        if let Some(other) = runs_since(state, row).filter(|other| told(other) && other.id != *self.owner) {
+            return Some(Ending::Moved { id: self.id, to: other.id.clone() });
+        }
+        if may_run_on(state, self.id).any(|other| told(&other)) {
+            return None;
+        }
+        let listed = news.filter(|_| is_owners).and_then(|(_, report)| listed(report, self.id));
+        self.ends(state, is_migrated(state, self.id) || listed == Some(InstanceState::Migrated), news)
     }
 
     /// Returns whether its owner let go of what was only on its way, and nobody has said where to.
@@ -173,10 +208,10 @@ pub(in crate::state) fn settle_deaths(
 
 /// What became of an instance that may have died with a host.
 enum Ending {
-    /// Its owner has it.
-    Lives { id: InstanceId, dead: HostId, fence: Token },
+    /// Its owner has it, or another host that is up.
+    Lives { id: InstanceId },
     /// It ended on its way, before it ever ran on the host.
-    Ended { id: InstanceId, dead: HostId, fence: Token },
+    Ended { id: InstanceId },
     /// Another host runs it.
     Moved { id: InstanceId, to: HostId },
     /// It died with the host.
@@ -187,9 +222,7 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
     let mut events = Vec::new();
     for ending in endings {
         match ending {
-            Ending::Lives { id, dead, fence } | Ending::Ended { id, dead, fence } => {
-                forget_death(state, id, &dead, fence)
-            }
+            Ending::Lives { id } | Ending::Ended { id } => forget_deaths(state, id),
             Ending::Moved { id, to } => events.extend(give(state, at, vec![(id, to)])),
             Ending::Died { id, dead, fence } => {
                 events.extend(give(state, at, vec![(id, dead)]));
@@ -200,57 +233,28 @@ fn end_claims(state: &mut State, at: LogIndex, endings: Vec<Ending>) -> Vec<Even
     events
 }
 
-/// Returns whether the owner of what was on its way has said what it can say: it was listed since the proof, or is proven off.
-fn has_told(state: &State, claim: &Claim<'_>) -> bool {
-    state.hosts.get(claim.owner).is_some_and(|owner| match owner.state {
-        HostState::Up { boot } => {
-            let facts = owner.agent.as_ref().filter(|facts| facts.boot == boot && facts.is_current());
-            facts.is_some_and(|facts| facts.as_of >= Some(claim.proven_at))
-        }
-        HostState::Fenced { .. } => true,
-        HostState::New | HostState::Lost { .. } | HostState::Fencing { .. } => false,
-    })
-}
-
 /// Returns the claims that a list settles, and how. Of what its owner does not have none while a third host may run it, as far
 /// as its last list says. A definition that is shut off is what a migration leaves behind.
 fn told_by<'a>(state: &'a State, host: &HostId, report: &AgentReport) -> impl Iterator<Item = (Claim<'a>, Ending)> {
     let is_up = state.hosts.get(host).is_some_and(|row| row.up_boot() == Some(report.boot));
-    let listed = |id: InstanceId| report.instances.iter().find(|row| row.id == id).map(|row| row.state);
     claims(state).filter(|claim| claim.is_told_by(report)).filter_map(move |claim| {
-        let (id, dead, fence) = (claim.id, claim.dead.clone(), claim.fence);
-        match listed(id) {
-            // A migration that comes from the dead host vanishes with it.
-            Some(InstanceState::Moving) => return None,
-            Some(InstanceState::Running) if claim.owner == host || is_up => {
-                return Some((claim, Ending::Lives { id, dead, fence }));
+        let is_owners = claim.owner == host;
+        let ending = match listed(report, claim.id) {
+            Some(InstanceState::Running) if is_owners || is_up => Some(Ending::Lives { id: claim.id }),
+            Some(InstanceState::Crashed) if is_owners => Some(Ending::Lives { id: claim.id }),
+            // A migration that comes from the dead host vanishes with it; what a host runs that is not admitted is alive.
+            Some(InstanceState::Moving | InstanceState::Running) => None,
+            Some(InstanceState::Crashed | InstanceState::Stopped | InstanceState::Migrated) | None => {
+                claim.is_settled(state, Some((host, report)))
             }
-            Some(InstanceState::Crashed) if claim.owner == host => {
-                return Some((claim, Ending::Lives { id, dead, fence }));
-            }
-            Some(
-                InstanceState::Running | InstanceState::Crashed | InstanceState::Stopped | InstanceState::Migrated,
-            )
-            | None => {}
-        }
-        let is_owners = claim.owner == host && is_up;
-        let tells_later = claim.on_its_way || super::is_proven_off(state, claim.owner);
-        let tells = is_owners || (tells_later && has_told(state, &claim));
-        if !tells {
-            return None;
-        }
-        let mut elsewhere = may_run_on(state, id).filter(|other| other.id != *host);
-        let runs_on = state.instances.get(&id).and_then(|row| runs_since(state, row)).filter(|other| other.id != *host);
-        match runs_on {
-            Some(other) => Some((claim, Ending::Moved { id, to: other.id.clone() })),
-            None if elsewhere.next().is_some() => None,
-            None => {
-                let has_left = is_migrated(state, id) || (is_owners && listed(id) == Some(InstanceState::Migrated));
-                let ending = claim.ends(state, has_left, Some((host, report)))?;
-                Some((claim, ending))
-            }
-        }
+        };
+        Some((claim, ending?))
     })
+}
+
+/// Returns the state in which a list has an instance.
+fn listed(report: &AgentReport, id: InstanceId) -> Option<InstanceState> {
+    report.instances.iter().find(|row| row.id == id).map(|row| row.state)
 }
 
 /// Returns whether its owner has said that a live migration took an instance away.
@@ -258,15 +262,19 @@ fn is_migrated(state: &State, id: InstanceId) -> bool {
     state.instances.get(&id).is_some_and(|row| row.state == InstanceState::Migrated)
 }
 
-fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) {
+/// Forgets all deaths that an instance may have died: what settles one of them was said after the last.
+fn forget_deaths(state: &mut State, id: InstanceId) {
+    let dead = of_fenced(state).filter(|claim| claim.id == id);
+    let dead: Vec<(HostId, Token)> = dead.map(|claim| (claim.dead.clone(), claim.fence)).collect();
+    for (host, fence) in dead {
+        let boot = state.fences.get(&fence).and_then(|fence| fence.boot);
+        let facts = state.hosts.get_mut(&host).and_then(|row| row.agent.as_mut());
+        if let Some((facts, boot)) = facts.zip(boot) {
+            facts.forget(boot, &id);
+        }
+    }
     if let Some(instance) = state.instances.get_mut(&id) {
         instance.may_have_died = None;
-    }
-    let boot = state.fences.get(&fence).and_then(|fence| fence.boot);
-    let is_fenced = |row: &&mut Host| row.state == HostState::Fenced { token: fence };
-    let facts = state.hosts.get_mut(dead).filter(is_fenced).and_then(|row| row.agent.as_mut());
-    if let Some((facts, boot)) = facts.zip(boot) {
-        facts.forget(boot, &id);
     }
 }
 
@@ -274,7 +282,7 @@ fn forget_death(state: &mut State, id: InstanceId, dead: &HostId, fence: Token) 
 /// owner, and who listed it before.
 pub(in crate::state) fn to_be_listed(state: &State) -> impl Iterator<Item = (&HostId, LogIndex)> {
     claims(state).flat_map(move |claim| {
-        let has_told = claim.on_its_way && has_told(state, &claim);
+        let has_told = claim.on_its_way && claim.has_been_told(state);
         let owner = Some(claim.owner).filter(|_| claim.is_asked(state) && !has_told);
         let others = may_run_on(state, claim.id).filter(|host| host.up_boot().is_some()).map(|host| &host.id);
         let left_at = claim.left_at(state);
@@ -285,29 +293,26 @@ pub(in crate::state) fn to_be_listed(state: &State) -> impl Iterator<Item = (&Ho
     })
 }
 
-/// Ends what a fence settles that has just been proven: what was brought to its host by one that can never tell any more,
-/// and what its host owned, let go, and may have lost with another one.
+/// Ends what a fence settles that has just been proven: what was brought to its host by one that can never tell any more, and
+/// what waited for this host's list, or for no other. What died with this host as its owner is recovered with all that it ran.
 pub(in crate::state) fn end_with(state: &mut State, at: LogIndex, host: &HostId) -> Vec<Event> {
-    let is_gone = |owner: &HostId| {
-        let owner = state.hosts.get(owner).map(|row| row.state);
-        owner.is_none_or(|state| matches!(state, HostState::Fenced { .. } | HostState::New))
-    };
+    let is_unknown = |owner: &HostId| state.hosts.get(owner).is_none_or(|owner| owner.state == HostState::New);
     let is_elsewhere = |id: InstanceId| may_run_on(state, id).any(|other| other.id != *host);
     let has_come = |claim: &Claim<'_>| {
         let ending = claim.ends(state, is_migrated(state, claim.id), None);
         matches!(ending, Some(Ending::Died { .. }))
     };
     let brought =
-        |claim: &Claim<'_>| claim.dead == host && is_gone(claim.owner) && has_come(claim) && !is_elsewhere(claim.id);
+        |claim: &Claim<'_>| claim.dead == host && is_unknown(claim.owner) && has_come(claim) && !is_elsewhere(claim.id);
     let brought = claims(state).filter(brought).map(|claim| (claim.id, host.clone())).collect();
     let mut events = give(state, at, brought);
-    let is_down = |claim: &Claim<'_>| {
+    let died_here = |claim: &Claim<'_>| {
         let row = state.instances.get(&claim.id);
-        claim.owner == host && row.is_some_and(|row| !row.state.dies_with_its_owner())
+        claim.owner == host && row.is_none_or(|row| row.state.dies_with_its_owner())
     };
-    let untold = claims(state).filter(is_down);
-    let untold = untold.filter_map(|claim| claim.ends(state, is_migrated(state, claim.id), None)).collect();
-    events.extend(end_claims(state, at, untold));
+    let others = claims(state).filter(|claim| !died_here(claim));
+    let settled = others.filter_map(|claim| claim.is_settled(state, None)).collect();
+    events.extend(end_claims(state, at, settled));
     events
 }
 

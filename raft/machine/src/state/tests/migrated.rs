@@ -8,19 +8,19 @@ use crate::{
     Verdict,
 };
 
-fn owner(rig: &Rig, number: u8) -> (HostId, InstanceState) {
+pub(super) fn owner(rig: &Rig, number: u8) -> (HostId, InstanceState) {
     let row = rig.state.instance(&instance(number)).unwrap();
     (row.owner.clone(), row.state)
 }
 
 /// Returns a list with instance 2 in this state, besides what runs.
-fn list(boot_number: u8, state: InstanceState, running: &[u8]) -> AgentReport {
+pub(super) fn list(boot_number: u8, state: InstanceState, running: &[u8]) -> AgentReport {
     let mut report = Rig::list(boot_number, &[&[2], running].concat());
     report.instances[0].state = state;
     report
 }
 
-fn report(rig: &mut Rig, number: u8, report: AgentReport) {
+pub(super) fn report(rig: &mut Rig, number: u8, report: AgentReport) {
     rig.ok(Change::AgentReport { host: host(number), report });
 }
 
@@ -34,7 +34,7 @@ impl Rig {
 }
 
 /// Lets every host that is asked for a list say what it said last, until nobody is asked.
-fn answer(rig: &mut Rig) {
+pub(super) fn answer(rig: &mut Rig) {
     for _ in 0..10 {
         let asked: Vec<(HostId, LogIndex)> = rig.state.unlisted().into_iter().collect();
         let is_heard = |host: &HostId| rig.state.host(host).is_some_and(|row| rig.state.lost_at(row).is_none());
@@ -68,7 +68,7 @@ fn answer(rig: &mut Rig) {
 }
 
 /// Host 3 has listed that instance 2 is coming, and host 2 says what became of it.
-fn left_as(state: InstanceState) -> Rig {
+pub(super) fn left_as(state: InstanceState) -> Rig {
     let mut rig = Rig::green();
     report(&mut rig, 3, list(3, InstanceState::Moving, &[3]));
     report(&mut rig, 2, list(2, state, &[]));
