@@ -166,7 +166,7 @@ fn what_died_on_a_host_where_nobody_saw_it_may_be_given_to_another_one_that_died
         let story = story.entry(token, vec![decided(name, token)]).power_off(name, Cause::Bmc);
         story.entry(token + 1, vec![fenced(name, token, off_proof())])
     };
-    let unseen = || before().ended(1, "a").started(1, "c", None);
+    let unseen = || before().entry(3, vec![admitted("a", 1)]).ended(1, "a").started(1, "c", None);
     let plan = |story: Story| story.entry(30, vec![moved()]).entry(31, vec![planned(1, "b", "a", 31)]);
     acquits::<FenceFirst>(&plan(fence(fence(unseen(), "b", 10), "c", 20)));
     // The proof of the one where it died brings the gift.

@@ -1,9 +1,10 @@
 //! BMCs of simulated hosts: OpenIPMI's `ipmi_sim` on loopback, whose power switch is the laboratory's.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use quorumfence_drivers::lab::Laboratory;
@@ -129,6 +130,27 @@ async fn carry(laboratory: &Laboratory, host: &HostId, directory: &Path) -> std:
     Ok(())
 }
 
+/// Returns an address that nobody has bound, and that this process has not given to a BMC which may not have bound it yet.
 fn free_address() -> std::io::Result<SocketAddr> {
-    UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()
+    static GIVEN: Mutex<BTreeSet<SocketAddr>> = Mutex::new(BTreeSet::new());
+    for _ in 0..100 {
+        let address = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?;
+        if GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(address) {
+            return Ok(address);
+        }
+    }
+    Err(std::io::ErrorKind::AddrInUse.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::free_address;
+
+    #[test]
+    fn no_address_is_given_twice() {
+        let given: BTreeSet<_> = (0..1000).map(|_| free_address().expect("loopback has free ports")).collect();
+        assert_eq!(given.len(), 1000);
+    }
 }

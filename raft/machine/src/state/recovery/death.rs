@@ -155,7 +155,7 @@ impl<'a> Claim<'a> {
         let tells = is_owners || (tells_later && self.has_been_told(state));
         let row = state.instances.get(&self.id).filter(|_| tells)?;
         let told = |other: &&Host| news.is_none_or(|(host, _)| other.id != *host);
-        if let Some(other) = runs_since(state, row).filter(|other| told(other) && other.id != *self.owner) {
+        if let Some(other) = runs_since(state, row).filter(told) {
             return Some(Ending::Moved { id: self.id, to: other.id.clone() });
         }
         if may_run_on(state, self.id).any(|other| told(&other)) {

@@ -54,8 +54,29 @@ fn what_its_fenced_host_ran_is_recovered_under_its_own_fence() {
 }
 
 #[test]
+fn what_others_list_ends_nothing_before_the_owner_has_told() {
+    let mut rig = left_as(InstanceState::Running);
+    rig.fence(3);
+    rig.report(1, 1, &[1]);
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    answer(&mut rig);
+    assert!(is_recovered(&rig, 2));
+}
+
+#[test]
+fn an_owner_that_is_lost_tells_nothing() {
+    let mut rig = left_as(InstanceState::Running);
+    rig.fence(3);
+    rig.lose(2);
+    report(&mut rig, 2, list(2, InstanceState::Migrated, &[]));
+    rig.report(1, 1, &[1]);
+    assert!(!is_recovered(&rig, 2), "it may be dead, and another one have its guests");
+}
+
+#[test]
 fn an_owner_that_is_not_enrolled_is_heard() {
-    for listed in [InstanceState::Migrated, InstanceState::Stopped, InstanceState::Running] {
+    let says = [InstanceState::Migrated, InstanceState::Stopped, InstanceState::Running];
+    for (listed, before) in says.into_iter().flat_map(|listed| [(listed, true), (listed, false)]) {
         let mut rig = Rig::green();
         join(&mut rig, 4, &[5]);
         let row = |state| {
@@ -66,12 +87,16 @@ fn an_owner_that_is_not_enrolled_is_heard() {
         let mut coming = Rig::list(3, &[3, 5]);
         coming.instances[1].state = InstanceState::Moving;
         report(&mut rig, 3, coming);
-        report(&mut rig, 4, row(InstanceState::Migrated));
+        if before {
+            report(&mut rig, 4, row(InstanceState::Migrated));
+        }
         rig.fence(3);
+        rig.report(1, 1, &[1]);
         assert!(!is_recovered(&rig, 5), "it may be elsewhere");
         report(&mut rig, 4, row(listed));
         answer(&mut rig);
-        assert_eq!(is_recovered(&rig, 5), listed != InstanceState::Running, "{listed:?}");
+        let has_left = listed == InstanceState::Migrated || (before && listed == InstanceState::Stopped);
+        assert_eq!(is_recovered(&rig, 5), has_left, "{listed:?} {before}");
     }
 }
 
